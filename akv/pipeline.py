@@ -703,22 +703,24 @@ summary { cursor: pointer; font-weight: 600; }
 pre { font-size: .74rem; overflow-x: auto; background: #f9fafb; padding: 1rem; border-radius: 8px; }
 code { font-size: .8em; overflow-wrap: anywhere; }
 @media (max-width: 44rem) {
+  .cards { grid-template-columns: repeat(2, 1fr); }
 }
 @media print {
+  .cards { grid-template-columns: repeat(4, 1fr); }
+  details table { font-size: 6.4pt; }
+  details th { font-size: 6pt; }
+  details td, details th { padding: .15rem .3rem .15rem 0; }
+  details .badge { font-size: 6pt; padding: 0 .3em; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .video { break-before: page; }
+  figure, .before > div, tr, .cards div { break-inside: avoid; }
+  h2, h3, h4 { break-after: avoid; }
+  .wide { overflow: visible; }
+  .frames { grid-template-columns: 5.4rem repeat(var(--scenes), minmax(0, 5rem)); }
+  .frames .name { position: static; }
+  details::details-content { content-visibility: visible; block-size: auto; }
 }
-details table { font-size: 6.4pt; }
-details th { font-size: 6pt; }
-details td, details th { padding: .15rem .3rem .15rem 0; }
-details .badge { font-size: 6pt; padding: 0 .3em; }
-body { max-width: none; padding: 0; font-size: 10pt; }
-* { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.video { break-before: page; }
-figure, .before > div, tr, .cards div { break-inside: avoid; }
-h2, h3, h4 { break-after: avoid; }
-.wide { overflow: visible; }
-.frames { grid-template-columns: 5.4rem repeat(var(--scenes), minmax(0, 5rem)); }
-.frames .name { position: static; }
-details::details-content { content-visibility: visible; block-size: auto; }
 '''
 
 def _page(project, settings, check, faults):
@@ -761,7 +763,7 @@ def make_report(
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
 
-# %% ../nbs/22_pipeline.ipynb #5059d3d0
+# %% ../nbs/22_pipeline.ipynb #d024d68d
 @dataclass
 class RunResult:
     "What came of a run."
@@ -800,7 +802,7 @@ def read_check(
     check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
     return check
 
-# %% ../nbs/22_pipeline.ipynb #d024d68d
+# %% ../nbs/22_pipeline.ipynb #854cddf8
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -855,7 +857,7 @@ def _through(chain, video_ids):
         video_ids = chain.each(video_ids, stage)
     return True
 
-# %% ../nbs/22_pipeline.ipynb #854cddf8
+# %% ../nbs/22_pipeline.ipynb #ef0dde57
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars
