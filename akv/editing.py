@@ -287,7 +287,7 @@ def judge(
             return 'cannot', 'no edit of the placebo region left the product alone'
         part = dose['energy'] / dose['energy_wanted']
         if part >= .9: return 'delivered', ''
-        return 'under_dosed', f"energy {part:.2f} of the boost's, so that the product's share stays"
+        return 'under_dosed', f"energy {part:.2f} of the boost's: what a natural look and the product's share allow"
     if abs(dose['delivered_alpha'] / unit.alpha - 1) <= tolerance: return 'delivered', ''
     return 'under_dosed', f"alpha {dose['delivered_alpha']:.3f} of {unit.alpha:g} at the bounds of a natural look"
 
