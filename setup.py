@@ -29,7 +29,7 @@ setup(
         'Programming Language :: Python :: 3',
     ],
     packages=find_packages(include=[lib_path, lib_path + '.*']),
-    package_data={lib_path: ['weights/*', 'demo/*', 'demo/*/*']},
+    package_data={lib_path: ['weights/*', 'weights/*/*', 'weights/*/*/*', 'demo/*', 'demo/*/*']},
     python_requires='>=' + settings['min_python'],
     install_requires=settings['requirements'].split(),
     extras_require={'dev': settings['dev_requirements'].split()},

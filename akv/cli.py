@@ -33,6 +33,15 @@ _ARGUMENTS = dict(
                         help='measured attention heatmaps: DIR/ID/ID-Scene-001.png; without, they are predicted'),
     settings=_argument('--settings', metavar='FILE',
                        help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
+    editor=_argument('--editor', choices=('photometric', 'controlnet'),
+                     help='who edits: photometric (light, colour, detail) or controlnet (diffusion); without, as the '
+                          'settings say'),
+    model=_argument('--model', metavar='NAME',
+                    help='Stable Diffusion: a hub name, a folder, a checkpoint file, or akv-tiny, the small stand-in '
+                         'that akv carries; without, as the settings say'),
+    epochs=_argument('--epochs', metavar='N', type=int, help='passes over the scenes; without, as the settings say'),
+    steps=_argument('--steps', metavar='N', type=int, help='stop after N optimiser steps'),
+    fresh=_argument('--fresh', action='store_true', help="start from a new ControlNet instead of the model's own"),
     id=_argument('--id', metavar='ID', action='append',
                  help='an id in place of the file name; once for each video, in their order'),
 )
@@ -135,7 +144,7 @@ def _summary(result):
 
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
-          'videos', 'keyword', 'box', 'boxes', 'masks', 'attention', 'settings', 'id', 'output')
+          'videos', 'keyword', 'box', 'boxes', 'masks', 'attention', 'editor', 'model', 'settings', 'id', 'output')
 def _run(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
     variants, measure them, and write the report.
@@ -144,16 +153,35 @@ def _run(args):
     settings. A fault in one clip is told at the end, and the others go on."""
     from akv.pipeline import run
     return _summary(run(args.videos, args.keyword, args.output, args.box, args.boxes, args.masks, args.attention,
-                        args.settings, args.id, _bars()))
+                        _settings(args), args.id, _bars()))
 
-@_command('the same on the two ads that come with akv', 'akv demo --output akv-demo', 'demo')
+@_command('the same on the two ads that come with akv', 'akv demo --output akv-demo', 'editor', 'model', 'demo')
 def _demo(args):
     """Make the seven variants of the two short ads that come with akv, with the check and the report. It takes
     a few minutes and needs nothing else; it is the quickest way to see what akv does."""
     from akv.pipeline import run_demo
-    return _summary(run_demo(args.output, _bars()))
+    return _summary(run_demo(args.output, _bars(), _settings(args)))
 
 def _bars(): return sys.stderr.isatty()
+
+_OVERRIDES = dict(editor='editing.editor', model='model.sd_model_name', epochs='training.num_epochs',
+                  steps='training.max_steps', fresh='training.fresh')
+
+def _settings(args):
+    "What --settings names, with what the command line changes in it; None where it says nothing of settings."
+    values = {key: getattr(args, name, None) for name, key in _OVERRIDES.items()}
+    given = {key: value for key, value in values.items() if value is not None and value is not False}
+    if not given: return getattr(args, 'settings', None)
+    from pydantic import ValidationError
+    from akv.core import Project, SettingsError
+    from akv.pipeline import project_settings
+    settings = project_settings(Project(args.output), getattr(args, 'settings', None)).model_copy(deep=True)
+    for key, value in given.items():
+        section, name = key.split('.')
+        try: setattr(getattr(settings, section), name, value)
+        except ValidationError as error:
+            raise SettingsError(f"{key}: {error.errors()[0]['msg']}, found {value!r}") from None
+    return settings
 
 # %% ../nbs/23_cli.ipynb #829a1214
 def _chain(args, sources=None):
@@ -162,10 +190,10 @@ def _chain(args, sources=None):
     from akv.pipeline import Chain, Given, _keep_settings
     project = Project(args.output)
     given = Given(**{name: getattr(args, name, None) for name in ('box', 'boxes', 'masks', 'attention')})
-    chain = Chain(project, getattr(args, 'settings', None), given, sources, _bars())
+    chain = Chain(project, _settings(args), given, sources, _bars())
     given.check(len(sources or getattr(args, 'ids', None) or project.video_ids()))
     clear_leftovers(project.root)
-    if getattr(args, 'settings', None): _keep_settings(project, chain.settings)
+    if _settings(args): _keep_settings(project, chain.settings)
     return chain
 
 def _stage(args, stage, known, done):
@@ -251,7 +279,8 @@ def _variants(args):
     statistics."""
     return _stage(args, 'variants', _valid, lambda p: f"variants in {p.variants()}")
 
-@_command('edit the scenes until the dose is reached', 'akv edit --output my_ads', 'ids', 'settings', 'output')
+@_command('edit the scenes until the dose is reached', 'akv edit --output my_ads', 'ids', 'editor', 'model', 'settings',
+          'output')
 def _edit(args):
     """Edit the scenes of all variants inside the product's outline, each until the attention model sees the
     wanted dose or the picture would look unnatural; outputs/edited_scenes. Edits that two variants share are
@@ -287,13 +316,30 @@ def _report(args):
     return 0
 
 # %% ../nbs/23_cli.ipynb #c1a0e853
+@_command('train the ControlNet on the scenes of a project', 'akv train --output my_ads --epochs 10', 'epochs', 'steps',
+          'fresh', 'model', 'settings', 'output')
+def _train(args):
+    """Teach a ControlNet what the attention heatmap means, on the valid scenes of a project and on photometric edits
+    of them; outputs/training. `akv run --editor controlnet` then uses outputs/training/best_model.
+
+    A run that was stopped goes on where its last checkpoint lies. With akv-tiny it takes minutes on a CPU and shows
+    that the path works; Stable Diffusion 1.5 needs a GPU (the chapter on ControlNet says how large a one)."""
+    from akv.core import Project
+    from akv.pipeline import Chain, _keep_settings, project_settings
+    from akv.training import train
+    project = Project(args.output)
+    settings = project_settings(project, _settings(args))
+    if not project.valid_scenes_csv.is_file(): Chain(project, settings, progress=_bars()).validate(_valid(project))
+    result = train(project.root, settings, progress=_bars())
+    print(result.words())
+    return 0
+
+# %% ../nbs/23_cli.ipynb #c8428dcf
 _LATER = dict(
     patches=('cut scene images into patches to be rated (meaning maps)',
              'Use measured heatmaps (`akv attention --attention DIR`) or predicted ones (`akv attention`).'),
     compare=('compare ways of carrying edits through a video',
-             'The edits are carried along the tracked masks (`akv assemble`); `akv check` measures what they do.'),
-    train=('train the diffusion editor',
-           'The photometric editor needs no training (`akv edit`).'))
+             'The edits are carried along the tracked masks (`akv assemble`); `akv check` measures what they do.'))
 
 def _later(name, summary, instead):
     def work(args):
@@ -304,7 +350,7 @@ def _later(name, summary, instead):
 
 for _name in _LATER: _later(_name, *_LATER[_name])
 
-# %% ../nbs/23_cli.ipynb #d5e46400
+# %% ../nbs/23_cli.ipynb #a5a6227c
 def main(
     argv=None, # arguments; None: those of the process
 )->int:        # 0 well, 1 a fault that is told, 2 a command line that makes no sense, 130 stopped by the user

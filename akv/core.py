@@ -10,7 +10,7 @@ __all__ = ['log', 'SCENE_PATTERN', 'MAX_PIXELS', 'VARIANTS', 'VALID_SCENES_COLUM
            'link_or_copy', 'content_hash', 'ProjectPaths', 'Project', 'project_of', 'resolve_path', 'write_provenance',
            'StageCache', 'read_review', 'add_review', 'rejected_scenes', 'ControlNetSettings', 'ModelSettings',
            'TrainingSettings', 'ExperimentSettings', 'DataSettings', 'VideoSettings', 'NaturalnessSettings',
-           'EditingSettings', 'Settings', 'load_settings', 'save_settings', 'init_project']
+           'DiffusionSettings', 'EditingSettings', 'Settings', 'load_settings', 'save_settings', 'init_project']
 
 # %% ../nbs/00_core.ipynb #30bd3347
 import contextlib, csv, functools, hashlib, io, json, logging, math, os, platform, re, secrets
@@ -797,11 +797,16 @@ _NEW_SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 class ControlNetSettings(_Section):
     control_channels: Literal[2, 4] = _field(
         2, "2: mask and attention; 4: also the keyword heatmap and mask x attention proportion", "channels")
+    control_layout: Literal["auto", "MA", "MS", "MSAK"] = _field(
+        "auto", "what the channels are; auto is MA with 2 channels, MSAK with 4; MS is mask and mask x proportion", "name")
     base_channels: int = _field(64, "b gives hint encoder widths b/4, b/2, 3b/2, 4b", "channels", ge=4, multiple_of=4)
+    checkpoint: str = _field(
+        "", "folder of a trained ControlNet; empty: outputs/training/best_model, else the model's own", "path")
 
 class ModelSettings(_Section):
     sd_model_name: str = _field(
-        _NEW_SD, "Stable Diffusion: a name on the Hugging Face hub or a folder", "name", min_length=1)
+        "akv-tiny", "Stable Diffusion: a name on the Hugging Face hub ("+_NEW_SD+"), a folder, a checkpoint file, or "
+        "akv-tiny, the small stand-in that akv carries", "name", min_length=1)
     attention_model: str = _field(
         "akv", "who predicts attention: akv is the package's own model; or a .safetensors file", "name", min_length=1)
     controlnet: ControlNetSettings = Field(default_factory=ControlNetSettings)
@@ -819,6 +824,32 @@ class TrainingSettings(_Section):
         "no", "number format on a GPU; a CPU always uses float32", "no, fp16 or bf16")
     train_val_split: float = _field(0.8, "part of the videos to train on; the rest validates", "share", gt=0, lt=1)
     seed: int = _field(0, "of everything random in training", "number", ge=0)
+    max_steps: int = _field(0, "stop after so many optimiser steps; 0: when the epochs are over", "steps", ge=0)
+    fresh: bool = _field(False, "start from a new ControlNet instead of the model's own", "true or false")
+    lora_rank: int = _field(0, "train a LoRA of this rank on the UNet, too; 0: none", "rank", ge=0)
+    counterfactual: bool = _field(True, "train on photometric edits with attention measured anew, too", "true or false")
+    per_scene: int = _field(4, "such edits of each scene", "edits", ge=0)
+    source_mix: float = _field(
+        0.5, "of those edits, how many start from the unedited picture, so that the net learns to edit", "share", ge=0, le=1)
+    geometry: Literal["crop", "letterbox"] = _field("crop", "how pictures come to the model's size", "crop or letterbox")
+    augment: bool = _field(True, "mirror every second training picture, at random", "true or false")
+    control_dropout: float = _field(0.1, "steps of a scene without its control", "share", ge=0, le=1)
+    prompt_dropout: float = _field(0.1, "steps of a scene without its prompt", "share", ge=0, le=1)
+    optimizer: Literal["adamw", "adamw8bit"] = _field("adamw", "adamw8bit needs bitsandbytes and a GPU", "name")
+    warmup_steps: int = _field(50, "over which the rate rises, before it falls along a cosine", "steps", ge=0)
+    gradient_accumulation: int = _field(1, "batches in an optimiser step", "batches", ge=1)
+    gradient_checkpointing: bool = _field(False, "less memory, a third more time", "true or false")
+    max_grad_norm: float = _field(1.0, "longer gradients are cut to this", "norm", gt=0)
+    ema_decay: float = _field(0.995, "of the moving average of the weights, which is what is kept; 0: none", "a step", ge=0, lt=1)
+    checkpoint_steps: int = _field(200, "from one saved state to the next", "steps", ge=1)
+    keep_checkpoints: int = _field(2, "states kept", "states", ge=1)
+    snr_gamma: float = _field(5.0, "min-SNR weighting of the diffusion loss; 0: none", "ratio", ge=0)
+    recon_max_t: float = _field(
+        0.25, "reconstruction and background losses apply below this noise level; 1: always", "share of the schedule", gt=0, le=1)
+    recon_weighting: Literal["snr", "none"] = _field("snr", "how these losses are weighted by noise level", "snr or none")
+    background: Literal["pixels", "latents"] = _field("pixels", "where the background loss is taken; latents cost nothing", "name")
+    crop_to_mask: bool = _field(False, "decode only around the mask for these losses", "true or false")
+    perceptual: Literal["auto", "lpips", "stlpips", "none"] = _field("auto", "LPIPS where its trunk is, else ST-LPIPS", "name")
 
 # %% ../nbs/00_core.ipynb #233b5751
 class ExperimentSettings(_Section):
@@ -860,9 +891,22 @@ class NaturalnessSettings(_Section):
     warmth: float = _field(0.05, "limit of the shift between red and blue", "share of full scale", ge=0)
     separation: float = _field(0.4, "limit of moving the product's colour away from its surround's, or towards it", "share of their difference", ge=0)
 
+class DiffusionSettings(_Section):
+    strength: float = _field(0.4, "how much noise an edit starts from", "share of the schedule", gt=0, le=1)
+    num_inference_steps: int = _field(20, "of the whole schedule; an edit takes the share `strength` of them", "steps", ge=1)
+    guidance_scale: float = _field(1.0, "weight of the prompt; 1: as trained", "weight", ge=0)
+    control_scale: float = _field(1.0, "weight of the ControlNet", "weight", ge=0)
+    control_guidance: float = _field(
+        8.0, "how far to go along the difference between the wanted and the present attention map", "weight", ge=0)
+    attention_guidance: float = _field(
+        0.0, "weight of the attention model's gradient; it games the model it follows, so 0", "weight", ge=0)
+    candidates: int = _field(2, "seeds tried for a dose; the best is kept", "seeds", ge=1)
+    rounds: int = _field(2, "corrections of the alpha given to the control", "rounds", ge=1)
+    photometric_finish: bool = _field(True, "close what is left of the dose photometrically", "true or false")
+
 class EditingSettings(_Section):
     editor: Literal["photometric", "controlnet"] = _field(
-        "photometric", "photometric needs no weights, controlnet needs Stable Diffusion", "photometric or controlnet")
+        "photometric", "photometric needs no weights; controlnet edits by Stable Diffusion", "photometric or controlnet")
     tolerance: float = _field(
         0.1, "a dose this close to the requested alpha counts as delivered", "share of alpha", gt=0, lt=1)
     measure_frames: int = _field(3, "of each scene, on which the dose is measured and averaged", "frames", ge=1)
@@ -870,6 +914,7 @@ class EditingSettings(_Section):
         0.015, "width of the soft edge of the region that is edited, at most 0.03", "share of the short side", ge=0, le=0.03)
     seed: int = _field(0, "every work unit's own seed derives from it", "number", ge=0)
     naturalness: NaturalnessSettings = Field(default_factory=NaturalnessSettings)
+    controlnet: DiffusionSettings = Field(default_factory=DiffusionSettings)
 
 class Settings(_Section):
     "Everything that can be chosen, in sections."
@@ -910,7 +955,8 @@ def _read_yaml(path)->dict:
 _OLD_SD = "runwayml/stable-diffusion-v1-5"
 _MOVED = {"model.control_channels": "model.controlnet.control_channels",
           "model.base_channels": "model.controlnet.base_channels",
-          "training.epochs": "training.num_epochs", "training.lr": "training.learning_rate"}
+          "training.epochs": "training.num_epochs", "training.lr": "training.learning_rate",
+          "training.gradient_accumulation_steps": "training.gradient_accumulation"}
 _ONLY_EARLIER = re.compile(r"xformers|gradient_|num_workers|lora|_dir$|^paths\.|^llava\.|^clipseg\.|^device$")
 
 def _leaves(tree:dict, prefix=""):
@@ -937,7 +983,7 @@ def _translate(tree:dict, path)->dict:
     known = _known()
     empty = {key.rsplit(".", 1)[0] for key in known}
     leaves = {_MOVED.get(k, k): value for k, value in _leaves(tree) if value not in (None, {}) or k not in empty}
-    earlier = any(_ONLY_EARLIER.search(key) for key in leaves) or leaves.get("model.sd_model_name") == _OLD_SD
+    earlier = any(_ONLY_EARLIER.search(key) for key in leaves if key not in known) or leaves.get("model.sd_model_name") == _OLD_SD
     if leaves.get("model.sd_model_name") == _OLD_SD:
         leaves["model.sd_model_name"] = _NEW_SD
         notice(f"{path}: {_OLD_SD} is no longer on the hub; {_NEW_SD} is the same model and is used")

@@ -629,7 +629,13 @@ def _methods_part(project, settings):
     words = _METHODS.format(window='scenes' if e.window_type == 'thirds' else 'time', boost=e.boost_alpha,
                             reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
                             feather=100*d.feather)
-    return f'<h2>How to read this</h2>{words}<h2>Limits</h2>{_LIMITS}'
+    limits = _LIMITS.replace('</ul>', f'{_TINY}</ul>') if _is_tiny(settings) else _LIMITS
+    return f'<h2>How to read this</h2>{words}<h2>Limits</h2>{limits}'
+
+_TINY = '''<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the path
+works, not what diffusion can do.</li>'''
+
+def _is_tiny(settings): return settings.editing.editor == 'controlnet' and settings.model.sd_model_name == 'akv-tiny'
 
 def _settings_part(project, settings):
     "Settings, versions and the model's hash."
@@ -637,8 +643,10 @@ def _settings_part(project, settings):
     with tempfile.TemporaryDirectory() as folder:
         text = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     model = content_hash(_WEIGHTS) if _WEIGHTS.is_file() else 'none'
-    facts = _table([['akv', _text(akv.__version__)], ['attention model', f'<code>{model}</code>'],
-                    ['editor', _text(settings.editing.editor)]], ['', ''])
+    rows = [['akv', _text(akv.__version__)], ['attention model', f'<code>{model}</code>'],
+            ['editor', _text(settings.editing.editor)]]
+    if settings.editing.editor == 'controlnet': rows.append(['diffusion model', _text(settings.model.sd_model_name)])
+    facts = _table(rows, ['', ''])
     return f'<details><summary>Settings, version and model</summary>{facts}<pre>{_text(text)}</pre></details>'
 
 # %% ../nbs/22_pipeline.ipynb #2cfec526
@@ -861,6 +869,7 @@ def _through(chain, video_ids):
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars
+    settings=None, # Settings or a YAML file; None: the project's own, else the defaults
 )->RunResult:
     "The whole chain on the two ads that come with the package; they are copied into the project. Raises as `run`."
     import akv
@@ -871,4 +880,4 @@ def run_demo(
     for clip in clips:
         if clip.is_file() and content_hash(clip) == content_hash(source/clip.name): continue
         with atomic_path(clip) as part: shutil.copyfile(source/clip.name, part)
-    return run(clips, words, output, boxes=source/'boxes.csv', progress=progress)
+    return run(clips, words, output, boxes=source/'boxes.csv', settings=settings, progress=progress)
