@@ -224,7 +224,7 @@ class ControlNetEditor:
         from akv.photometric import OPERATIONS
         settings = settings or Settings()
         editing, control = settings.editing, settings.model.controlnet
-        self.chosen, self.seed = editing.controlnet, editing.seed
+        self.chosen, self.seed, self.all_settings = editing.controlnet, editing.seed, settings
         self.source = (settings.model.sd_model_name, control.checkpoint if checkpoint is None else str(checkpoint),
                        control.control_channels, control.control_layout)
         self.bounds = [float(getattr(editing.naturalness, name)) for name in OPERATIONS]
@@ -279,7 +279,9 @@ class ControlNetEditor:
         energy:float, # wanted, squared 8-bit units
         scene:SceneSource=None,
     )->tuple: # as `fit`; the dict has energy_wanted and energy too
-        "Diffusion in another region, scaled to the wanted energy as far as the product keeps its share."
+        """Diffusion in another region, scaled to the wanted energy as far as the product keeps its share.
+
+        Where that is less than half, a photometric placebo takes its place, if a photometric finish is allowed."""
         shot = _Shot(self, frames, masks, regions, scene, placebo=True)
         parameters = shot.paint(1.5, shot.seed(0))
         raw = max(shot.energy(shot.apply(parameters)), 1e-6)
@@ -290,8 +292,12 @@ class ControlNetEditor:
             alpha = ratio_of_odds(shot.before, after)
             if 1 / 1.045 <= alpha <= 1.045: break
         else: reached = 0.
-        return scaled, dict(share_before=shot.before, share_after=after, delivered_alpha=alpha, energy_wanted=energy,
-                            energy=reached)
+        dose = dict(share_before=shot.before, share_after=after, delivered_alpha=alpha, energy_wanted=energy,
+                    energy=reached, diffusion_energy=reached)
+        if reached >= energy / 2 or not self.chosen.photometric_finish: return scaled, dose
+        plain, other = PhotometricEditor(self.all_settings).fit_placebo(frames, masks, regions, energy)
+        if other['energy'] <= reached: return scaled, dose
+        return dict(scaled, scale=0., photometric=plain), dict(other, diffusion_energy=0.)
 
     def apply(self,
         frame, # uint8 [H, W, 3]
@@ -446,7 +452,7 @@ def editor_of(
     "The editor that applies stored parameters. Raises `AkvError`."
     return EDITORS[_known(name)](Settings())
 
-# %% ../nbs/16_editing.ipynb #6cf3ec61
+# %% ../nbs/16_editing.ipynb #5d2da336
 @dataclass(frozen=True)
 class WorkUnit:
     "One piece of editing. Its `hash` covers everything the result depends on, so equal hashes mean equal bytes."
@@ -469,7 +475,7 @@ class WorkUnit:
     def hash(self)->str: # 32 hex digits
         return content_hash(asdict(self))[:32]
 
-# %% ../nbs/16_editing.ipynb #dbc233a2
+# %% ../nbs/16_editing.ipynb #9ce864a6
 def measured_frames(
     start:int, # first frame of the scene
     weights, # [frames of the scene] in [0, 1]
@@ -482,7 +488,7 @@ def measured_frames(
     if image_frame in full: chosen[np.abs(chosen - image_frame).argmin()] = image_frame
     return tuple(int(i) for i in chosen)
 
-# %% ../nbs/16_editing.ipynb #8eec1198
+# %% ../nbs/16_editing.ipynb #8309b797
 @dataclass(frozen=True)
 class Use:
     "A scene of a variant, the unit that edits it, and how much of the edit each frame gets."
@@ -542,7 +548,7 @@ def plan_units(
                 uses.append(use)
     return units, uses
 
-# %% ../nbs/16_editing.ipynb #23c37d7c
+# %% ../nbs/16_editing.ipynb #a05f9704
 def judge(
     unit:WorkUnit,
     dose:dict, # from the editor's `fit` or `fit_placebo`
@@ -558,7 +564,7 @@ def judge(
     if abs(dose['delivered_alpha'] / unit.alpha - 1) <= tolerance: return 'delivered', ''
     return 'under_dosed', f"alpha {dose['delivered_alpha']:.3f} of {unit.alpha:g} at the bounds of a natural look"
 
-# %% ../nbs/16_editing.ipynb #0f5962c2
+# %% ../nbs/16_editing.ipynb #dc00c7b1
 def unit_folder(
     project:Project,
     unit_hash:str,
@@ -626,7 +632,7 @@ def run_unit(
         reason=reason, dose=dose, energy=energy, region=region, parameters=parameters))
     return load_unit(project, unit.hash)
 
-# %% ../nbs/16_editing.ipynb #48628e52
+# %% ../nbs/16_editing.ipynb #51361f8c
 def edited_frame(
     source:SceneSource,
     use:Use,
@@ -644,7 +650,7 @@ def edited_frame(
 def _weight(source, use, record, index): # what asks for no change goes all the way through the editor, too
     return 1. if record['kind'] == 'baseline' or record['status'] == 'cannot' else use.weights[index - source.start]
 
-# %% ../nbs/16_editing.ipynb #80d78105
+# %% ../nbs/16_editing.ipynb #8f9a6190
 def edit_scenes(
     project:Project,
     settings:Settings=None,
