@@ -190,10 +190,11 @@ def _chain(args, sources=None):
     from akv.pipeline import Chain, Given, _keep_settings
     project = Project(args.output)
     given = Given(**{name: getattr(args, name, None) for name in ('box', 'boxes', 'masks', 'attention')})
-    chain = Chain(project, _settings(args), given, sources, _bars())
+    settings = _settings(args)
+    chain = Chain(project, settings, given, sources, _bars())
     given.check(len(sources or getattr(args, 'ids', None) or project.video_ids()))
     clear_leftovers(project.root)
-    if _settings(args): _keep_settings(project, chain.settings)
+    if settings: _keep_settings(project, chain.settings)
     return chain
 
 def _stage(args, stage, known, done):

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['MOST_ALPHA', 'EDITORS', 'SceneSource', 'PhotometricEditor', 'pack_difference', 'unpack_difference', 'diffusion_model',
-           'ControlNetEditor', 'ratio_of_odds', 'make_editor', 'editor_of', 'WorkUnit', 'measured_frames', 'Use',
-           'plan_units', 'judge', 'unit_folder', 'load_unit', 'run_unit', 'edited_frame', 'edit_scenes']
+           'ControlNetEditor', 'make_editor', 'editor_of', 'WorkUnit', 'measured_frames', 'Use', 'plan_units', 'judge',
+           'unit_folder', 'load_unit', 'run_unit', 'edited_frame', 'edit_scenes']
 
 # %% ../nbs/16_editing.ipynb #7fa9751a
 import functools, json, math, shutil
 from dataclasses import dataclass, asdict, replace
+from pathlib import Path
 import numpy as np
 from .core import (AkvError, Project, Settings, VARIANTS, content_hash, link_or_copy, load_heatmap, load_image,
                       load_mask, read_json, read_table, save_image, write_json, write_provenance, write_text)
 from .video import probe, read_frames
 from .scenes import read_scenes
 from .keywords import load_track_mask
-from .alignment import ManipulationError, modify_attention_heatmap, modify_placebo, placebo_region
+from .alignment import ManipulationError, alpha_between, modify_attention_heatmap, modify_placebo, placebo_region
 from .variants import Windows
 
 # %% ../nbs/16_editing.ipynb #85709209
@@ -206,6 +207,7 @@ def diffusion_model(
     checkpoint:str='', # folder of a trained ControlNet; '' is the model's own
     channels:int=2, # of the control tensor
     layout:str='auto',
+    changed:tuple=(), # when the checkpoint was written: one that was trained anew is loaded anew
 ): # StableDiffusionControlNetWrapper
     "The diffusion model with its ControlNet, loaded once. Raises `AkvError`."
     from akv.controlnet import StableDiffusionControlNetWrapper
@@ -241,7 +243,8 @@ class ControlNetEditor:
     @property
     def diffusion(self): # StableDiffusionControlNetWrapper
         "Who paints."
-        return diffusion_model(*self.source)
+        files = sorted(Path(self.source[1]).rglob('*.safetensors')) if self.source[1] else ()
+        return diffusion_model(*self.source, tuple(file.stat().st_mtime_ns for file in files))
 
     @property
     def model_hash(self)->str: # of both models
@@ -263,7 +266,7 @@ class ControlNetEditor:
         left, finish, after = math.log(alpha / delivered), None, part.share
         if 0 < shot.before < 1 and self.chosen.photometric_finish and abs(left) > self.tolerance / 4:
             fit = fit_dose(painted, masks, math.exp(left), self.model, regions, bounds=self.bounds)
-            total = ratio_of_odds(shot.before, fit.share_after)
+            total = _alpha(shot.before, fit.share_after)
             if abs(math.log(alpha / total)) < abs(left):
                 finish, after, delivered = fit.edit.to_dict(), fit.share_after, total
         dose = dict(share_before=shot.before, share_after=after, delivered_alpha=delivered,
@@ -289,7 +292,7 @@ class ControlNetEditor:
             scaled = dict(parameters, scale=min(1., math.sqrt(share * energy / raw)))
             pictures = shot.apply(scaled)
             after, reached = shot.share(pictures), shot.energy(pictures)
-            alpha = ratio_of_odds(shot.before, after)
+            alpha = _alpha(shot.before, after)
             if 1 / 1.045 <= alpha <= 1.045: break
         else: reached = 0.
         dose = dict(share_before=shot.before, share_after=after, delivered_alpha=alpha, energy_wanted=energy,
@@ -324,13 +327,8 @@ def _placed(parameters, region): # the difference's box in pixels: it goes with 
     x, y, w, h = region_box(region)
     return x + left * w, y + top * h, width * w, height * h
 
-def ratio_of_odds(
-    before:float, # share, 0 to 1, exclusive
-    after:float, # share, 0 to 1, exclusive
-)->float: # 1 where there are no odds to compare
-    "The delivered alpha between two shares."
-    if not (0 < before < 1 and 0 < after < 1): return 1.
-    return after / (1 - after) / (before / (1 - before))
+def _alpha(before, after): # delivered; 1 where a share of 0 or 1 leaves no odds to compare
+    return float(alpha_between(before, after)) if 0 < before < 1 and 0 < after < 1 else 1.
 
 def _part_of(part, whole): # share of a log dose; 1 where there was none to share
     return math.log(part) / math.log(whole) if abs(math.log(whole)) > 1e-3 else 1.
@@ -414,7 +412,7 @@ class _Shot:
     def measured(self, control, seed, strength):
         parameters = self.paint(control, seed, strength)
         share = self.share(self.apply(parameters))
-        return _Painted(parameters, control, strength, share, ratio_of_odds(self.before, share))
+        return _Painted(parameters, control, strength, share, _alpha(self.before, share))
 
     def guidance(self, alpha): # log odds of the product's share in the crop, for its gradient
         from akv.attention import log_odds_of_share, share_weights
@@ -669,7 +667,8 @@ def edit_scenes(
     sources = {scene: SceneSource(project, *scene, settings.editing.feather) for scene in scenes}
     for use in uses: _lay_out(project, use, sources[use.video_id, use.scene_number])
     _forget(project, uses)
-    model = f'{make_editor(settings, project).name}, models {make_editor(settings, project).model_hash[:12]}'
+    editor = make_editor(settings, project)
+    model = f'{editor.name}, models {editor.model_hash[:12]}'
     write_provenance(project.outputs/'edited_scenes', 'data and outputs/variants', model, settings.editing.model_dump())
     return units, uses
 
