@@ -15,11 +15,11 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'akv'
-LIGHT = 'core video motion scenes alignment metrics validation variants experiment plots'.split()
+LIGHT = 'core video motion scenes fixations alignment metrics validation variants experiment plots'.split()
 HEAVY = {'torch', 'torchvision', 'diffusers', 'transformers', 'lpips', 'timm', 'cv2', 'av', 'scenedetect', 'pandas',
          'scipy', 'matplotlib', 'IPython', 'ipywidgets'}
 NOTEBOOKS = sorted(path for path in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts)
-NUMBERS = {path.stem[3:]: int(path.stem[:2]) for path in NOTEBOOKS if re.match(r'\d\d_', path.stem)}
+NUMBERS = {path.stem.partition('_')[2]: path.stem.partition('_')[0] for path in NOTEBOOKS if re.match(r'\d\d[a-z]?_', path.stem)}
 MODULES = sorted(path for path in PACKAGE.glob('*.py') if not path.name.startswith('_'))
 
 
@@ -73,9 +73,9 @@ def test_light_modules_do_not_load_torch(name):
 @pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
 def test_modules_import_only_lower_numbers(path):
     assert path.stem in NUMBERS, f'{path.name} comes from no notebook: remove it, or number its notebook'
-    if NUMBERS[path.stem] == 99: return
-    wrong = {name for name in own_imports(path) if NUMBERS.get(name, 100) >= NUMBERS[path.stem]}
-    assert not wrong, f'akv.{path.stem} ({NUMBERS[path.stem]:02}) imports {sorted(wrong)}: no notebook of a lower number'
+    if NUMBERS[path.stem] == '99': return
+    wrong = {name for name in own_imports(path) if NUMBERS.get(name, '~') >= NUMBERS[path.stem]}
+    assert not wrong, f'akv.{path.stem} ({NUMBERS[path.stem]}) imports {sorted(wrong)}: no notebook of a lower number'
 
 
 def settings():

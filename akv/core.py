@@ -9,8 +9,9 @@ __all__ = ['log', 'SCENE_PATTERN', 'MAX_PIXELS', 'VARIANTS', 'VALID_SCENES_COLUM
            'write_table', 'load_image', 'load_mask', 'load_heatmap', 'save_image', 'save_mask', 'save_heatmap',
            'link_or_copy', 'content_hash', 'ProjectPaths', 'Project', 'project_of', 'resolve_path', 'write_provenance',
            'StageCache', 'read_review', 'add_review', 'rejected_scenes', 'ControlNetSettings', 'ModelSettings',
-           'TrainingSettings', 'ExperimentSettings', 'DataSettings', 'VideoSettings', 'NaturalnessSettings',
-           'DiffusionSettings', 'EditingSettings', 'Settings', 'load_settings', 'save_settings', 'init_project']
+           'TrainingSettings', 'KeywordSettings', 'AttentionSettings', 'ExperimentSettings', 'DataSettings',
+           'VideoSettings', 'NaturalnessSettings', 'DiffusionSettings', 'EditingSettings', 'Settings', 'load_settings',
+           'save_settings', 'init_project']
 
 # %% ../nbs/00_core.ipynb #30bd3347
 import contextlib, csv, functools, hashlib, io, json, logging, math, os, platform, re, secrets
@@ -852,6 +853,35 @@ class TrainingSettings(_Section):
     perceptual: Literal["auto", "lpips", "stlpips", "none"] = _field("auto", "LPIPS where its trunk is, else ST-LPIPS", "name")
 
 # %% ../nbs/00_core.ipynb #233b5751
+class KeywordSettings(_Section):
+    source: Literal["given", "clipseg"] = _field(
+        "given", "where masks come from: boxes or masks that are given, or CLIPSeg, which looks for the keyword", "name")
+    clipseg_model: str = _field(
+        "CIDAS/clipseg-rd64-refined", "CLIPSeg: a name on the Hugging Face hub, or a folder", "name", min_length=1)
+    threshold: float = _field(0.5, "pixels of the keyword heatmap above it are product", "heatmap value", gt=0, lt=1)
+    smallest_area: float = _field(0.001, "smaller parts are left out of the mask", "share of the picture", ge=0, lt=1)
+    fill_holes: bool = _field(True, "what the product encloses is product", "true or false")
+    largest_component: bool = _field(False, "keep only the largest part", "true or false")
+    prompts: list[str] = _field(
+        ["a photo of a {}", "{} in an advertisement", "{}"], "averaged; {} stands for the keyword", "text", min_length=1)
+    batch_size: int = _field(8, "pictures looked at together", "pictures", ge=1)
+
+class AttentionSettings(_Section):
+    source: Literal["model", "fixations", "ratings", "llava"] = _field(
+        "model", "where heatmaps come from: predicted, eye tracking, ratings of patches, or LLaVA as the rater", "name")
+    fixation_weight: Literal["duration", "count"] = _field("duration", "what a fixation counts", "duration or count")
+    pixels_per_degree: float = _field(
+        0.0, "of visual angle, on the scene image; 0: by picture_degrees", "pixels", ge=0)
+    picture_degrees: float = _field(33.0, "longer side of the picture for its viewers or raters", "degrees", gt=0)
+    map_sigma: float = _field(10.0, "smoothing of meaning maps, for a picture 1024 pixels wide", "pixels", ge=0)
+    rater_model: str = _field(
+        "llava-hf/llava-1.5-7b-hf", "LLaVA: a name on the Hugging Face hub, or a folder", "name", min_length=1)
+    rater_adapter: str = _field("", "folder of a fine-tuned adapter (peft); empty: none", "path")
+    rater_batch: int = _field(8, "patches rated together", "patches", ge=1)
+    rater_retries: int = _field(2, "further tries where an answer holds no score", "tries", ge=0)
+    flips: bool = _field(True, "predict the mirrored picture too, and average", "true or false")
+
+# %% ../nbs/00_core.ipynb #535eedf6
 class ExperimentSettings(_Section):
     boost_alpha: float = _field(1.5, "attention on the product in the boost variants", "odds ratio", ge=1)
     reduction_alpha: float = _field(0.5, "the same in the reduction variant", "odds ratio", gt=0, le=1)
@@ -922,10 +952,12 @@ class Settings(_Section):
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     experiments: ExperimentSettings = Field(default_factory=ExperimentSettings)
     data: DataSettings = Field(default_factory=DataSettings)
+    keywords: KeywordSettings = Field(default_factory=KeywordSettings)
+    attention: AttentionSettings = Field(default_factory=AttentionSettings)
     video: VideoSettings = Field(default_factory=VideoSettings)
     editing: EditingSettings = Field(default_factory=EditingSettings)
 
-# %% ../nbs/00_core.ipynb #1dd4b301
+# %% ../nbs/00_core.ipynb #a18e6da4
 @functools.cache
 def _yaml_loader():
     "A safe loader that takes 1e-4 for a number and refuses a key that stands twice."
@@ -951,7 +983,7 @@ def _read_yaml(path)->dict:
         raise SettingsError(f"{path}: expected sections ({', '.join(Settings.model_fields)}), found {content!r:.80}")
     return content
 
-# %% ../nbs/00_core.ipynb #a3198e89
+# %% ../nbs/00_core.ipynb #807ef805
 _OLD_SD = "runwayml/stable-diffusion-v1-5"
 _MOVED = {"model.control_channels": "model.controlnet.control_channels",
           "model.base_channels": "model.controlnet.base_channels",
@@ -996,7 +1028,7 @@ def _translate(tree:dict, path)->dict:
         functools.reduce(lambda place, section: place.setdefault(section, {}), sections, new)[name] = value
     return new
 
-# %% ../nbs/00_core.ipynb #807ef805
+# %% ../nbs/00_core.ipynb #dd6886c6
 def _complaint(error:dict)->str:
     "One line about one wrong setting."
     key = ".".join(str(part) for part in error["loc"])
@@ -1016,7 +1048,7 @@ def load_settings(
     except (TypeError, AttributeError) as error:
         raise SettingsError(f"{path}: a key stands where a section should ({error}); see `akv init`") from error
 
-# %% ../nbs/00_core.ipynb #63405f59
+# %% ../nbs/00_core.ipynb #09f5eb01
 def _yaml_value(value)->str:
     import yaml
     return yaml.safe_dump(_plain(value), default_flow_style=True, width=1000, allow_unicode=True).splitlines()[0]
@@ -1041,7 +1073,7 @@ def save_settings(
     head = "# Settings of akv. A line that is left out has its default; a key that akv does not know is an error."
     return write_text(path, "\n".join([head, *_yaml_lines(settings)])+"\n")
 
-# %% ../nbs/00_core.ipynb #9405e60a
+# %% ../nbs/00_core.ipynb #1238b5f6
 _TEMPLATES = {"data/keywords.csv": "_id,keyword_list[0]\n",
               "data/boxes.csv": "video_id,scene_number,frame,x,y,width,height,kind\n",
               "data/review.csv": ",".join(REVIEW_COLUMNS)+"\n"}
