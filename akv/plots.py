@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIANT_COLOURS', 'VERIFIER_MARKERS', 'figure_png', 'heatmap_overlay', 'temporal_profile', 'dose_plot',
-           'contact_sheet']
+           'contact_sheet', 'agreement_plot']
 
 # %% ../nbs/20_plots.ipynb #e55a2a66
 import io
@@ -229,4 +229,44 @@ def _sheet_figure(sheet, names, labels, row_height, column_width, dpi=100):
         axes.text(-6, (i + .5) * row_height, _words(name), ha='right', va='center', fontsize=8, color=_colour(name))
     for j, label in enumerate(labels):
         axes.text((j + .5) * column_width, -4, str(label), ha='center', va='bottom', fontsize=8)
+    return figure
+
+# %% ../nbs/20_plots.ipynb #06ceb818
+def _metric_panel(axes, report, name):
+    "One metric: the centre bias as a line and a band, a row of dots for each source."
+    from matplotlib.ticker import MaxNLocator
+    scenes, overall = report.scenes, report.overall
+    sources = [source for source in overall.index if source != 'centre bias']
+    centre = scenes.loc[scenes['source'] == 'centre bias', name]
+    axes.axvspan(*centre.quantile([.25, .75]), color='0.92', linewidth=0, zorder=0)
+    axes.axvline(centre.mean(), color='0.6', linewidth=1, zorder=1)
+    for place, source in enumerate(sources):
+        values = scenes.loc[scenes['source'] == source, name].dropna()
+        fill = '#0072B2' if overall.loc[source, 'better_than_centre'] else 'white'
+        axes.scatter(values, place + np.linspace(-.18, .18, len(values)), s=5, color='#0072B2', alpha=.35, linewidths=0)
+        axes.scatter(values.mean(), place, s=36, zorder=3, edgecolors='#0072B2', facecolors=fill)
+    axes.set_yticks(range(len(sources)), [_words(source) for source in sources])
+    axes.set_ylim(len(sources) - .5, -.5)
+    axes.set_title(name + (' (less is better)' if name == 'KL' else ''), fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(labelsize=8)
+    axes.spines[['top', 'right']].set_visible(False)
+
+# %% ../nbs/20_plots.ipynb #67787d16
+def agreement_plot(
+    report,    # akv.metrics.Agreement, from `compare_attention`
+):             # a matplotlib figure
+    "Agreement of sources of attention with the reference, a panel a metric; hollow: no better than the centre bias."
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    rows = len(report.overall) - 1
+    figure = Figure(figsize=(1.2 + 1.7 * len(report.metrics), 1.2 + .35 * rows), layout='constrained')
+    panels = figure.subplots(1, len(report.metrics), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, report.metrics): _metric_panel(axes, report, name)
+    dot = dict(linestyle='', marker='o', markersize=6, color='#0072B2')
+    keys = [Line2D([], [], **dot, label='better than the centre bias'),
+            Line2D([], [], **dot, markerfacecolor='white', label='no better, or too few scenes to tell'),
+            Line2D([], [], color='0.6', linewidth=1, label='centre bias')]
+    figure.legend(handles=keys, loc='outside lower center', ncols=3, fontsize=8, frameon=False)
+    figure.suptitle(f'agreement with: {_words(report.reference)}', fontsize=9)
     return figure
