@@ -330,7 +330,7 @@ def held_out_loss(
 ALPHAS = .5, 1., 1.5, 3.
 
 def default_measures()->dict: # {name: picture -> A}
-    "The package's attention model, and the two heuristics that take part in nothing."
+    "The package's attention model, and the witnesses, which take part in nothing."
     return dict(attention_model=predict_attention, **VERIFIERS)
 
 def log_odds(
@@ -450,7 +450,7 @@ def control_use(
     model, # StableDiffusionControlNetWrapper; may be None where `edit` is a function
     scenes, # samples of a dataset, held out
     alphas=ALPHAS, # odds multipliers of the product's share in A; 1 among them
-    measures:dict=None, # {name: picture uint8 [H, W, 3] -> A [H, W]}; None: the attention model and two heuristics
+    measures:dict=None, # {name: picture uint8 [H, W, 3] -> A [H, W]}; None: the attention model and the witnesses
     edit=None, # function (scene, control [C, H, W]) -> uint8 [H, W, 3]; or options for model.edit
     seed:int=0, # of all edits alike
     bootstrap:int=2000, # draws
