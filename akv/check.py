@@ -13,8 +13,8 @@ from .editing import SceneSource, editor_of, load_unit
 
 # %% ../nbs/18_check.ipynb #9d0bcaf1
 COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_before', 'share_after', 'delivered_alpha',
-           'delivered_alpha_vs_baseline', 'verified_alpha_spectral_residual', 'verified_alpha_colour_contrast',
-           'background_max_abs', 'region_area', 'edit_energy', 'status']
+           'delivered_alpha_vs_baseline', 'verified_alpha_alexnet', 'verified_alpha_spectral_residual',
+           'verified_alpha_colour_contrast', 'background_max_abs', 'region_area', 'edit_energy', 'status']
 
 # %% ../nbs/18_check.ipynb #4f469d8d
 def attention_models()->dict: # {name: picture -> A}, the editor's own model first

@@ -31,6 +31,30 @@ _ARGUMENTS = dict(
                     help='masks made elsewhere: DIR/ID/scene_1.png, white where the product is'),
     attention=_argument('--attention', metavar='DIR',
                         help='measured attention heatmaps: DIR/ID/ID-Scene-001.png; without, they are predicted'),
+    mask_source=_argument('--source', '--mask-source', dest='mask_source', choices=('given', 'clipseg'),
+                          help='where masks come from: given (boxes or masks) or clipseg, which looks for the keyword; '
+                               'without, as the settings say'),
+    find=_argument('--mask-source', dest='mask_source', choices=('given', 'clipseg'),
+                   help='where masks come from: given (boxes or masks) or clipseg, which looks for the keyword'),
+    clipseg=_argument('--model', metavar='NAME', dest='clipseg',
+                      help='CLIPSeg: a hub name or a folder; without, as the settings say'),
+    attention_source=_argument('--source', dest='attention_source', choices=('model', 'fixations', 'ratings', 'llava'),
+                               help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), ratings "
+                                    '(of the patches that `akv patches` wrote), or llava, which rates them; without, as the '
+                                    'settings say'),
+    fixations=_argument('--fixations', metavar='FILE',
+                        help='eye tracking: an export of Tobii Pro Lab, EyeLink (fixation report) or Gazepoint, or a table'),
+    columns=_argument('--columns', metavar='A=B,...',
+                      help="for a table of another kind, what its columns are called: "
+                           "stimulus=image,subject=viewer,x=x,y=y,duration=ms"),
+    screen=_argument('--screen', metavar='WIDTHxHEIGHT', help='the screen that gaze was recorded on, pixels'),
+    picture=_argument('--picture', metavar='X,Y,WIDTH,HEIGHT', help='where on that screen the ad was shown, pixels'),
+    ratings=_argument('--ratings', metavar='FILE', help='table patch,rater,score (1 to 6)'),
+    rater=_argument('--model', metavar='NAME', dest='rater',
+                    help='LLaVA: a hub name or a folder; without, as the settings say'),
+    adapter=_argument('--adapter', metavar='DIR', help='a fine-tuned adapter for it (peft)'),
+    ground=_argument('--ground', choices=('transparent', 'grey'), default='transparent',
+                         help='what lies around the round patches (default: transparent)'),
     settings=_argument('--settings', metavar='FILE',
                        help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
     editor=_argument('--editor', choices=('photometric', 'controlnet'),
@@ -144,7 +168,7 @@ def _summary(result):
 
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
-          'videos', 'keyword', 'box', 'boxes', 'masks', 'attention', 'editor', 'model', 'settings', 'id', 'output')
+          'videos', 'keyword', 'box', 'boxes', 'masks', 'find', 'attention', 'editor', 'model', 'settings', 'id', 'output')
 def _run(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
     variants, measure them, and write the report.
@@ -164,7 +188,8 @@ def _demo(args):
 
 def _bars(): return sys.stderr.isatty()
 
-_OVERRIDES = dict(editor='editing.editor', model='model.sd_model_name', epochs='training.num_epochs',
+_OVERRIDES = dict(mask_source='keywords.source', clipseg='keywords.clipseg_model', attention_source='attention.source',
+                  rater='attention.rater_model', adapter='attention.rater_adapter', editor='editing.editor', model='model.sd_model_name', epochs='training.num_epochs',
                   steps='training.max_steps', fresh='training.fresh')
 
 def _settings(args):
@@ -184,28 +209,59 @@ def _settings(args):
     return settings
 
 # %% ../nbs/23_cli.ipynb #829a1214
-def _chain(args, sources=None):
+def _chain(args, sources=None, keep=True):
     "The chain of a stage command, after what is given was looked at."
     from akv.core import Project, clear_leftovers
-    from akv.pipeline import Chain, Given, _keep_settings
+    from akv.pipeline import Chain, Given
     project = Project(args.output)
-    given = Given(**{name: getattr(args, name, None) for name in ('box', 'boxes', 'masks', 'attention')})
+    named = 'box', 'boxes', 'masks', 'attention', 'fixations', 'ratings'
+    given = Given(**{name: getattr(args, name, None) for name in named}, columns=_columns(args), placement=_placement(args),
+                  ground=getattr(args, 'ground', 'transparent'))
     settings = _settings(args)
     chain = Chain(project, settings, given, sources, _bars())
     given.check(len(sources or getattr(args, 'ids', None) or project.video_ids()))
     clear_leftovers(project.root)
-    if settings: _keep_settings(project, chain.settings)
+    chain.asked = settings
+    if keep: _keep_asked(chain)
     return chain
+
+def _keep_asked(chain):
+    "Note the settings that were asked for in the project."
+    from akv.pipeline import _keep_settings
+    if chain.asked: _keep_settings(chain.project, chain.settings)
+
+def _columns(args):
+    "{name of ours: name in the table} from --columns."
+    from akv.core import AkvError
+    if not getattr(args, 'columns', None): return None
+    pairs = [pair.partition('=') for pair in args.columns.split(',')]
+    if any(not (name.strip() and theirs.strip()) for name, _, theirs in pairs):
+        raise AkvError(f"--columns {args.columns}: expected pairs such as x=pos_x,y=pos_y,duration=ms")
+    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
+
+def _placement(args):
+    "Where the ad was shown, from --screen and --picture."
+    import re
+    from akv.core import AkvError
+    screen, picture = getattr(args, 'screen', None), getattr(args, 'picture', None)
+    if screen is None and picture is None: return None
+    if screen is None: raise AkvError("--picture needs --screen WIDTHxHEIGHT, the size of the screen")
+    size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
+    if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
+    from akv.fixations import Placement
+    from akv.keywords import parse_box
+    return Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None)
 
 def _stage(args, stage, known, done):
     "Take the videos asked for, else all that are known, through a stage of the chain."
     from akv.core import AkvError
-    chain = _chain(args)
+    chain = _chain(args, keep=False)   # settings with which nothing could be done are not kept
     ids = args.ids or known(chain.project)
     if not ids:
         raise AkvError(f"{chain.project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
     through = chain.each(ids, getattr(chain, stage))
+    if through: _keep_asked(chain)
     if through: print(f"{', '.join(through)}: {done(chain.project)}")
     return _say_faults(chain.faults)
 
@@ -243,24 +299,35 @@ def _scenes(args):
 
 @_command('find the product in every frame',
           'akv masks clip --boxes boxes.csv --keyword sneakers --output my_ads',
-          'ids', 'keyword', 'box', 'boxes', 'masks', 'settings', 'output')
+          'ids', 'keyword', 'box', 'boxes', 'masks', 'mask_source', 'clipseg', 'settings', 'output')
 def _masks(args):
-    """Turn boxes or drawn masks into data/keyword_masks (a mask for each scene) and data/keyword_tracks (one
-    for each frame). A mask that was painted over by hand is kept, and followed.
+    """Turn boxes or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into data/keyword_masks
+    (a mask for each scene) and data/keyword_tracks (one for each frame). A mask that was painted over by hand is
+    kept, and followed.
 
     With --keyword, data/keywords.csv is brought up to date as well."""
     from akv.core import Project
     from akv.pipeline import keywords_of, set_keywords
-    words = keywords_of(args.ids or Project(args.output).video_ids(), args.keyword)
-    code = _stage(args, 'masks', _with_images, lambda p: f"masks in {p.data/'keyword_masks'}")
-    if words: set_keywords(Project(args.output), words)
-    return code
+    project = Project(args.output)
+    words = keywords_of(args.ids or project.video_ids(), args.keyword)
+    if words: set_keywords(project, {v: word for v, word in words.items() if v in project.video_ids()})
+    return _stage(args, 'masks', _with_images, lambda p: f"masks in {p.data/'keyword_masks'}")
 
-@_command('where viewers look, in every scene image', 'akv attention --attention eye_tracking --output my_ads',
-          'ids', 'attention', 'settings', 'output')
+@_command('cut scene images into patches to be rated (meaning maps)', 'akv patches --output my_ads', 'ids', 'ground',
+          'settings', 'output')
+def _patches(args):
+    """Write data/patches: round patches of every scene image, on the fine and the coarse grid of meaning maps, and
+    patches.csv with their places. Have them rated from 1 to 6, and hand the table patch,rater,score to
+    `akv attention --source ratings --ratings FILE`."""
+    return _stage(args, 'patches', _with_images, lambda p: f"patches in {p.data/'patches'}")
+
+@_command('where viewers look, in every scene image',
+          'akv attention --source fixations --fixations tobii.tsv --output my_ads', 'ids', 'attention_source', 'attention',
+          'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater', 'adapter', 'settings', 'output')
 def _attention(args):
-    """Write data/attention_heatmap: measured maps from --attention DIR, else predicted by the attention model
-    that comes with akv. Maps that were put there by hand are kept."""
+    """Write data/attention_heatmap from --source: eye tracking, ratings of patches, LLaVA as the rater, or the
+    attention model that comes with akv (the default). Finished maps come in with --attention DIR. Maps that were put
+    there by hand are kept; scenes for which a source has nothing are predicted, with a notice."""
     return _stage(args, 'attention', _with_images, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
 
 @_command('which scenes are complete, and what the others lack', 'akv validate --output my_ads', 'settings', 'output')
@@ -296,7 +363,7 @@ def _assemble(args):
 
 @_command('measure what the edits did', 'akv check --output my_ads', 'ids', 'settings', 'output')
 def _check(args):
-    """Measure every edited scene with the attention model and with two that took no part in the edit, and write
+    """Measure every edited scene with the attention model and with those that took no part in the edit, and write
     outputs/manipulation_check.csv."""
     from akv.core import Project
     from akv.pipeline import dose_table
@@ -335,10 +402,8 @@ def _train(args):
     print(result.words())
     return 0
 
-# %% ../nbs/23_cli.ipynb #c8428dcf
+# %% ../nbs/23_cli.ipynb #d5e46400
 _LATER = dict(
-    patches=('cut scene images into patches to be rated (meaning maps)',
-             'Use measured heatmaps (`akv attention --attention DIR`) or predicted ones (`akv attention`).'),
     compare=('compare ways of carrying edits through a video',
              'The edits are carried along the tracked masks (`akv assemble`); `akv check` measures what they do.'))
 
@@ -351,7 +416,7 @@ def _later(name, summary, instead):
 
 for _name in _LATER: _later(_name, *_LATER[_name])
 
-# %% ../nbs/23_cli.ipynb #a5a6227c
+# %% ../nbs/23_cli.ipynb #b093b8c8
 def main(
     argv=None, # arguments; None: those of the process
 )->int:        # 0 well, 1 a fault that is told, 2 a command line that makes no sense, 130 stopped by the user

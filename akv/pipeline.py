@@ -124,9 +124,21 @@ class Given:
     boxes:object = None      # DataFrame or .csv: video_id,scene_number,frame,x,y,width,height,kind
     masks:object = None      # folder of masks
     attention:object = None  # folder of attention heatmaps
+    fixations:object = None  # file of eye tracking, or a DataFrame as `akv.fixations.read_fixations` gives it
+    columns:object = None    # what its columns are called: {'x': ..., 'y': ...}, for a table of another kind
+    placement:object = None  # akv.fixations.Placement: where on the screen the picture was
+    ratings:object = None    # file of ratings of the patches that `akv patches` wrote
+    rater:object = None      # a callable that rates patches in place of LLaVA
+    ground:str = 'transparent'  # of patches to be rated: transparent or grey
 
     def check(self, videos): # how many
         "Raise `AkvError` for what could not be used, before anything is made."
+        measured = [name for name in ('attention', 'fixations', 'ratings') if getattr(self, name) is not None]
+        if len(measured) > 1: raise AkvError(f"--{' and --'.join(measured)} were given; give one of them")
+        for name in ('fixations', 'ratings'):
+            path = getattr(self, name)
+            if isinstance(path, (str, Path)) and not Path(path).is_file():
+                raise AkvError(f"--{name} {path}: no such file")
         ways = [name for name in ('box', 'boxes', 'masks') if getattr(self, name) is not None]
         if len(ways) > 1: raise AkvError(f"--{' and --'.join(ways)} were given; give one of them")
         if self.box is not None:
@@ -141,7 +153,10 @@ class Given:
     def content(self, video_id): # of one video, to be hashed
         box = list(map(str, parse_box(self.box))) if self.box is not None else None
         boxes = _rows_of(self.boxes, video_id) if self.boxes is not None else None
-        return [box, boxes, *(_folder_content(folder, video_id) for folder in (self.masks, self.attention))]
+        files = [Path(f) if isinstance(f, (str, Path)) else None if f is None else f.to_csv()
+                 for f in (self.fixations, self.ratings)]
+        return [box, boxes, *(_folder_content(folder, video_id) for folder in (self.masks, self.attention)),
+                *files, self.columns, repr(self.placement)]
 
 _BOX_COLUMNS = ('video_id', 'scene_number', 'x', 'y', 'width', 'height')
 
@@ -169,7 +184,7 @@ def _pictures(project, video_id, scenes):
     count = "scene image" if len(scenes) == 1 else f"{len(scenes)} scene images"
     return f"Its {count}, {width} x {height} pixels, to read coordinates from: {first.parent} (scene: frame {frames})"
 
-def _where_is_the_product(project, video_id, given):
+def _where_is_the_product(project, video_id, given, settings):
     "Raise `AkvError`, with what to do, where nothing says it, or one box is to do for several scenes."
     scenes = read_scenes(project, video_id)
     if given.box is not None and len(scenes) > 1:
@@ -178,10 +193,9 @@ def _where_is_the_product(project, video_id, given):
                        + _pictures(project, video_id, scenes))
     boxes = given.boxes if given.boxes is not None else project.boxes_csv if project.boxes_csv.is_file() else None
     known = given.box is not None or given.masks is not None or (boxes is not None and _rows_of(boxes, video_id))
-    if known or project.find_keyword_masks(video_id): return
+    if known or settings.keywords.source == 'clipseg' or project.find_keyword_masks(video_id): return
     ways = ways_to_give_masks(video_id).replace(' (', '\n  (').replace(': \n', ':\n')
     raise AkvError(f"{video_id}: nothing says where the product is. {ways}\n"
-                   "Finding it by the keyword alone (CLIPSeg) is not in this version yet.\n"
                    + _pictures(project, video_id, scenes))
 
 def _keep_boxes(project, video_id, boxes):
@@ -196,6 +210,7 @@ def _keep_boxes(project, video_id, boxes):
 # %% ../nbs/22_pipeline.ipynb #1e80df4a
 _HERE = Path(__file__).parent if '__file__' in globals() else Path('../akv')
 _WEIGHTS = _HERE/'weights'/'attention.safetensors' # hashed here, so that a run with nothing to do need not load it
+_WITNESS = _HERE/'weights'/'alexnet.safetensors'
 
 class Chain:
     "Takes the videos of a project through the stages; a fault in one leaves the others alone."
@@ -241,17 +256,28 @@ class Chain:
 
     def masks(self, video_id):
         "Where the product is, in every frame."
-        given = self.given
-        if not self.project.scenes_csv(video_id).is_file(): return   # images and masks came as files
+        given, by_keyword = self.given, self.settings.keywords.source == 'clipseg'
+        if not self.project.scenes_csv(video_id).is_file():   # images came as files; so did masks, unless they are looked for
+            if by_keyword: make_masks(self.project, video_id, settings=self.settings, source='clipseg')
+            return
         _source(self.project, video_id)
-        _where_is_the_product(self.project, video_id, given)
-        make_masks(self.project, video_id, given.box, given.boxes, given.masks, self.settings)
+        _where_is_the_product(self.project, video_id, given, self.settings)
+        told = any(way is not None for way in (given.box, given.boxes, given.masks))
+        make_masks(self.project, video_id, given.box, given.boxes, given.masks, self.settings,
+                   'clipseg' if by_keyword and not told else None)
         if given.boxes is not None: _keep_boxes(self.project, video_id, given.boxes)
+
+    def patches(self, video_id):
+        "Patches of every scene image, to be rated."
+        from akv.ratings import save_patches
+        save_patches(self.project, video_id, ground=self.given.ground, settings=self.settings)
 
     def attention(self, video_id):
         "Where viewers look, in every scene image."
         from akv.attention import make_attention
-        make_attention(self.project, video_id, self.given.attention)
+        g = self.given
+        make_attention(self.project, video_id, g.attention, self.settings, g.fixations, g.columns, g.placement, g.ratings,
+                       g.rater)
 
     def validate(self, video_ids)->list: # ids of videos with at least one complete scene
         "Check all files of the project and write `valid_scenes.csv`; a video without any complete scene is a fault."
@@ -299,7 +325,8 @@ class Chain:
     def check(self, video_id):
         "The manipulation check."
         uses = self.uses(video_id)
-        key = content_hash([[u.variant, u.scene_number, u.unit] for u in uses], sorted({u.unit for u in uses}))
+        witness = _WITNESS if _WITNESS.is_file() else None
+        key = content_hash([[u.variant, u.scene_number, u.unit] for u in uses], sorted({u.unit for u in uses}), witness)
         if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
         manipulation_check(self.project, uses, self.settings, self.progress)
         self.cache.mark('check', video_id, key, [])
@@ -313,10 +340,10 @@ class Chain:
         data = [[d.relative_to(p.root).as_posix(), _contents(d)] for d in folders]
         source = [p.relative(video), video if video.is_file() else None] if video else None
         review = read_table(p.review_csv).to_numpy().tolist() if p.review_csv.is_file() else []
-        weights = _WEIGHTS if _WEIGHTS.is_file() else None
+        weights = [path if path.is_file() else None for path in (_WEIGHTS, _WITNESS)]
         return content_hash(akv.__version__, weights, source, data, self.given.content(video_id),
                             p.keywords().get(video_id), [row for row in review if row[0] == video_id],
-                            [getattr(s, part).model_dump() for part in ('experiments', 'data', 'video', 'editing')])
+                            [getattr(s, part).model_dump() for part in ('experiments', 'data', 'keywords', 'attention', 'video', 'editing')])
 
     def is_finished(self, video_id)->bool:
         "Whether a run of this video, with all that is given now, came to its end."
@@ -586,7 +613,7 @@ def _cards(check):
              (f"{check['background_max_abs'].max():g}", 'largest change outside the region, of 255')]
     signs = _right_signs(check)
     if signs: cards.append((f"{100*min(signs.values()):.0f} %",
-                            'right direction, by the stricter of two models that took no part'))
+                            'right direction, by the strictest of the models that took no part'))
     inside = ''.join(f'<div><b>{value}</b><span>{words}</span></div>' for value, words in cards)
     return f'<div class="cards">{inside}</div>'
 
@@ -605,9 +632,9 @@ until the picture would no longer look natural (<span class="badge under_dosed">
 class="badge cannot">cannot</span> means that the scene was left unchanged, and why stands above.</dd>
 <dt>Against baseline</dt><dd>The same, compared with the baseline video's frames instead of the original's. This is
 the number for analyses.</dd>
-<dt>Seen by others</dt><dd>The same by two simple heuristics of other families, spectral residual and colour contrast,
-which took no part in the search. A dose that only the searching model sees would be no dose. They are witnesses of
-the direction, not of the amount.</dd>
+<dt>Seen by others</dt><dd>The same by a second learned model on another network (alexnet) and by two simple heuristics,
+spectral residual and colour contrast, none of which took part in the search. A dose that only the searching model sees
+would be no dose. They are witnesses of the direction, not of the amount.</dd>
 <dt>Outside the region</dt><dd>Only the product and a soft edge of at most {feather:g} % of the short side are edited.
 All other pixels equal the source's before the video is encoded.</dd>
 <dt>Energy, region</dt><dd>Energy is the mean squared change of a colour value (0 to 255) over the whole picture;
@@ -619,7 +646,7 @@ the model. It is a small model that learned from where 15 people looked in 600 p
 moving pictures.</li>
 <li>It says where eyes go, not what viewers think, remember or buy. A pilot study with eye tracking is better evidence
 than all of the numbers above.</li>
-<li>The witnesses are heuristics. They agree with people less well than the model does.</li>
+<li>The witnesses are a smaller model and two heuristics. They agree with people less well than the model does.</li>
 <li>Scenes that were under dosed belong in an analysis with the dose they got, not with the one that was
 asked.</li></ul>'''
 
