@@ -274,18 +274,23 @@ def _full_density(model, x, area, flips): # [B, 3, H, W] -> [B, H, W], each sums
             total = total + (p if view is x else p.flip(-1)) / p.sum((1, 2), keepdim=True)
     return total / (len(areas) * (1 + bool(flips)))
 
+def _fast_batch(device, area): # on a CPU, what its caches hold; measured in the benchmark of the sources
+    area = max(area) if isinstance(area, (tuple, list)) else area
+    return max(1, 256_000 // area) if device.type == 'cpu' else 16
+
 def predict_attention(
     image, # uint8 [H, W, 3] RGB, any size and shape; or a list of pictures, whose sizes may differ
     model:DensityModel=None, # None is the package's own
     area=None, # another input area, square pixels (smaller is faster); several are averaged
     flips:bool=False, # average with the prediction for the mirror image: twice the time
-    batch:int=8, # pictures of one size that go through the model together
+    batch:int=None, # pictures of one size that go through the model together; None: what is fastest
 )->np.ndarray: # A [H, W] float32 in [0, 1], peak 1; for a list [B, H, W], or a list of maps where sizes differ
     "Attention heatmap of a picture, by a learned model. Raises `AkvError`."
     model = model or load_attention_model()
     single = not isinstance(image, (list, tuple)) and np.ndim(image) == 3
     pictures = [np.asarray(picture) for picture in ([image] if single else image)]
     maps, same, device = [None] * len(pictures), {}, next(model.parameters()).device
+    batch = batch or _fast_batch(device, area or model.config['area'])
     for i, picture in enumerate(pictures): same.setdefault(picture.shape, []).append(i)
     for group in same.values():
         for some in (group[i:i+batch] for i in range(0, len(group), batch)):
