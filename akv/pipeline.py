@@ -198,16 +198,29 @@ def _where_is_the_product(project, video_id, given, settings):
     raise AkvError(f"{video_id}: nothing says where the product is. {ways}\n"
                    + _pictures(project, video_id, scenes))
 
-def _keep_boxes(project, video_id, boxes):
-    "Note the boxes that were used in `data/boxes.csv`; other videos' rows stay."
+def _box_rows(project, video_id, given):
+    "What was given as --box or --boxes, as the rows of `data/boxes.csv`."
     import pandas as pd
-    new = read_table(boxes, _BOX_COLUMNS) if isinstance(boxes, (str, Path)) else boxes.astype(str)
-    new = new[new['video_id'].str.strip() == video_id]
+    if given.box is not None:
+        place = dict(zip(('x', 'y', 'width', 'height'), map(str, parse_box(given.box))))
+        scene = str(read_scenes(project, video_id).scene_number.iloc[0])
+        return pd.DataFrame([dict(video_id=video_id, scene_number=scene, frame='', **place, kind='product')])
+    new = read_table(given.boxes, _BOX_COLUMNS) if isinstance(given.boxes, (str, Path)) else given.boxes.astype(str)
+    return new[new['video_id'].str.strip() == video_id]
+
+def _frame_of(table): # (video, scene, frame) of each row, as text
+    frame = table['frame'] if 'frame' in table else [''] * len(table)
+    return [tuple(str(v).strip() for v in row) for row in zip(table['video_id'], table['scene_number'], frame)]
+
+def _keep_boxes(project, video_id, new):
+    "Note boxes in `data/boxes.csv`. Those in other frames stay: somebody may have added them, to mend a track."
+    import pandas as pd
     old = read_table(project.boxes_csv, _BOX_COLUMNS) if project.boxes_csv.is_file() else new[:0]
-    table = pd.concat([old[old['video_id'].str.strip() != video_id], new], ignore_index=True).fillna('')
+    given = set(_frame_of(new))
+    table = pd.concat([old[[f not in given for f in _frame_of(old)]], new], ignore_index=True).fillna('')
     if len(old) != len(table) or not old.reset_index(drop=True).equals(table): write_table(table, project.boxes_csv)
 
-# %% ../nbs/22_pipeline.ipynb #1e80df4a
+# %% ../nbs/22_pipeline.ipynb #c91d53c2
 _HERE = Path(__file__).parent if '__file__' in globals() else Path('../akv')
 _WEIGHTS = _HERE/'weights'/'attention.safetensors' # hashed here, so that a run with nothing to do need not load it
 _WITNESS = _HERE/'weights'/'alexnet.safetensors'
@@ -265,7 +278,8 @@ class Chain:
         told = any(way is not None for way in (given.box, given.boxes, given.masks))
         make_masks(self.project, video_id, given.box, given.boxes, given.masks, self.settings,
                    'clipseg' if by_keyword and not told else None)
-        if given.boxes is not None: _keep_boxes(self.project, video_id, given.boxes)
+        if given.box is not None or given.boxes is not None:
+            _keep_boxes(self.project, video_id, _box_rows(self.project, video_id, given))
 
     def patches(self, video_id):
         "Patches of every scene image, to be rated."
@@ -366,7 +380,7 @@ def checked_videos(project:Project)->list: # ids
     if not project.manipulation_check.is_file(): return []
     return list(read_table(project.manipulation_check, ('video_id',))['video_id'].unique())
 
-# %% ../nbs/22_pipeline.ipynb #c91d53c2
+# %% ../nbs/22_pipeline.ipynb #33ab1daa
 def _text(value): # safe in HTML
     import html
     return html.escape(str(value))
@@ -407,7 +421,7 @@ def _words(name): return name.replace('_', ' ')
 
 def _badge(status): return f'<span class="badge {status}">{_words(status)}</span>'
 
-# %% ../nbs/22_pipeline.ipynb #788997b1
+# %% ../nbs/22_pipeline.ipynb #7f894380
 def _outlined(image, mask):
     "A picture with the outline of a mask drawn in it, white in black."
     import cv2
@@ -443,7 +457,7 @@ def _verified(check): return [c for c in check.columns if c.startswith('verified
 
 def _witness(column): return _words(column.removeprefix('verified_alpha_'))
 
-# %% ../nbs/22_pipeline.ipynb #7f894380
+# %% ../nbs/22_pipeline.ipynb #5bd6b257
 def _doses_html(part):
     "A row a variant: how many scenes, what was asked, what came."
     verified = _verified(part.check)
@@ -459,7 +473,7 @@ def _dose(group, verified):
     return [len(group), f"{asked:g}", f"<b>{_number(delivered)}</b>", *seen,
             ' '.join(f"{_badge(k)} {n}" for k, n in counts.items() if n)]
 
-# %% ../nbs/22_pipeline.ipynb #5bd6b257
+# %% ../nbs/22_pipeline.ipynb #d8bffb51
 def _frames_html(part):
     "A grid: the product's outline, then a row a variant; scenes that a variant does not change are pale."
     cells = ['<div class="name">the product</div>']
@@ -480,7 +494,7 @@ def _cell(part, variant, n):
     caption = 'cannot' if row.status == 'cannot' else f'× {_number(row.delivered_alpha)}'
     return _figure(picture, alt, caption, row.status)
 
-# %% ../nbs/22_pipeline.ipynb #d8bffb51
+# %% ../nbs/22_pipeline.ipynb #0eb486ec
 _DOSE_WORDS = ('Asked against delivered', "Filled: within the tolerance (grey bar); hollow: fell short. "
                "Pale: what models that took no part in the edit see.")
 _PROFILE_WORDS = ('Attention on the product, scene by scene', "Measured on the edited pictures. "
@@ -496,7 +510,7 @@ def _plots_html(part):
              for f, title, words in figures)
     return f'<div class="pair">{"".join(shown)}</div>'
 
-# %% ../nbs/22_pipeline.ipynb #0eb486ec
+# %% ../nbs/22_pipeline.ipynb #2509d48e
 def _most_middle_least(doses):
     "Scenes with the largest, the middle and the smallest dose (by its distance from 1), the largest first."
     order = sorted(doses, key=lambda n: (-abs(np.log(doses[n])), n))
@@ -521,7 +535,7 @@ def _before_after(part, variant, n):
             f'<p>On the product: {_percent(row.share_before)} before, {_percent(row.share_after)} after; '
             f'alpha {_number(row.delivered_alpha)} of {row.requested_alpha:g} {_badge(row.status)}</p></div>')
 
-# %% ../nbs/22_pipeline.ipynb #b4e9313b
+# %% ../nbs/22_pipeline.ipynb #7af4d412
 def _attention_pictures(before, after, mask):
     "Attention before, after, and the difference, each uint8 [H,W,3] with the product's outline."
     from matplotlib import colormaps
@@ -535,7 +549,7 @@ def _attention_pictures(before, after, mask):
     scale = np.clip(change/max(np.percentile(np.abs(change), 99.5), 1e-12), -1, 1)
     return heat(before, p), heat(after, q), over(after, colormaps['RdBu_r'](.5 + .5*scale), .1 + .8*np.abs(scale)**.7)
 
-# %% ../nbs/22_pipeline.ipynb #7af4d412
+# %% ../nbs/22_pipeline.ipynb #f0cc225e
 def _numbers_html(part):
     "Every treated scene of the manipulation check."
     verified = _verified(part.check)
@@ -565,7 +579,7 @@ the middle and the least, and the middle one of the reduction. In the difference
 {_attention_html(part)}
 <details><summary>Every number of the manipulation check</summary>{_numbers_html(part)}</details></section>'''
 
-# %% ../nbs/22_pipeline.ipynb #f0cc225e
+# %% ../nbs/22_pipeline.ipynb #4f6d45a0
 def _faults_part(project, check, faults):
     "What was left out or fell short, with the reasons."
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
@@ -676,7 +690,7 @@ def _settings_part(project, settings):
     facts = _table(rows, ['', ''])
     return f'<details><summary>Settings, version and model</summary>{facts}<pre>{_text(text)}</pre></details>'
 
-# %% ../nbs/22_pipeline.ipynb #2cfec526
+# %% ../nbs/22_pipeline.ipynb #5059d3d0
 _STYLE = '''
 :root { --ink: #1c2430; --pale: #667085; --line: #e4e7ec; --good: #00795a; --short: #b45309; --none: #667085; }
 * { box-sizing: border-box; }
@@ -798,7 +812,7 @@ def make_report(
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
 
-# %% ../nbs/22_pipeline.ipynb #d024d68d
+# %% ../nbs/22_pipeline.ipynb #ef0dde57
 @dataclass
 class RunResult:
     "What came of a run."
@@ -837,7 +851,7 @@ def read_check(
     check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
     return check
 
-# %% ../nbs/22_pipeline.ipynb #854cddf8
+# %% ../nbs/22_pipeline.ipynb #1f29bc0e
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -892,7 +906,7 @@ def _through(chain, video_ids):
         video_ids = chain.each(video_ids, stage)
     return True
 
-# %% ../nbs/22_pipeline.ipynb #ef0dde57
+# %% ../nbs/22_pipeline.ipynb #6b2f2d63
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars
