@@ -22,7 +22,7 @@ import torch
 import diffusers
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from .core import AkvError, content_hash, notice, read_json, write_json, write_text
+from .core import AkvError, content_hash, hub_folder, notice, read_json, write_json, write_text
 from .photometric import composite, region_box, soft_region
 from .control import control_batch, control_layout, resize_control
 from .losses import Schedule, paired_target, x0_estimate
@@ -59,21 +59,10 @@ def find_weights(
     return _from_hub(name)
 
 def _from_hub(name):
-    "The folder of a model of the hub: from the local cache, else downloaded, if the hub answers within five seconds."
-    import huggingface_hub as hub
     files = dict(allow_patterns=['model_index.json', *(f'{part}/*' for part in (*_PARTS, 'controlnet'))],
                  ignore_patterns=['*.bin', '*.ckpt', '*.msgpack', '*.fp16.*', '*non_ema*'])
-    try:
-        folder = Path(hub.snapshot_download(name, local_files_only=True, **files))
-        if is_model_folder(folder): return folder
-    except hub.errors.LocalEntryNotFoundError: pass
-    try:
-        hub.HfApi().model_info(name, timeout=5)   # one question, no retries
-        return Path(hub.snapshot_download(name, **files))
-    except Exception as e:
-        raise AkvError(f"{name} is not on this machine, and the Hugging Face hub did not give it ({type(e).__name__}). "
-                       f"On a machine with network: `hf download {name}`, and name the folder that it prints. "
-                       f"{_TINY_WORKS}") from e
+    try: return hub_folder(name, is_model_folder, **files)
+    except AkvError as e: raise AkvError(f"{e}. {_TINY_WORKS}") from e
 
 # %% ../nbs/13_controlnet.ipynb #e031e816
 @dataclass

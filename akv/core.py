@@ -8,10 +8,10 @@ __all__ = ['log', 'SCENE_PATTERN', 'MAX_PIXELS', 'VARIANTS', 'VALID_SCENES_COLUM
            'parse_scene_name', 'atomic_path', 'clear_leftovers', 'write_text', 'write_json', 'read_json', 'read_table',
            'write_table', 'load_image', 'load_mask', 'load_heatmap', 'save_image', 'save_mask', 'save_heatmap',
            'link_or_copy', 'content_hash', 'ProjectPaths', 'Project', 'project_of', 'resolve_path', 'write_provenance',
-           'StageCache', 'read_review', 'add_review', 'rejected_scenes', 'ControlNetSettings', 'ModelSettings',
-           'TrainingSettings', 'KeywordSettings', 'AttentionSettings', 'ExperimentSettings', 'DataSettings',
-           'VideoSettings', 'NaturalnessSettings', 'DiffusionSettings', 'EditingSettings', 'Settings', 'load_settings',
-           'save_settings', 'init_project']
+           'StageCache', 'hub_folder', 'read_review', 'add_review', 'rejected_scenes', 'ControlNetSettings',
+           'ModelSettings', 'TrainingSettings', 'KeywordSettings', 'AttentionSettings', 'ExperimentSettings',
+           'DataSettings', 'VideoSettings', 'NaturalnessSettings', 'DiffusionSettings', 'EditingSettings', 'Settings',
+           'load_settings', 'save_settings', 'init_project']
 
 # %% ../nbs/00_core.ipynb #30bd3347
 import contextlib, csv, functools, hashlib, io, json, logging, math, os, platform, re, secrets
@@ -734,6 +734,30 @@ def _size(path)->int|None:
     except OSError: return None
 
 # %% ../nbs/00_core.ipynb #7ab2b68e
+def hub_folder(
+    name:str,   # of a model on the hub, such as CIDAS/clipseg-rd64-refined
+    is_whole,   # folder -> whether all that is needed lies in it
+    **files,    # allow_patterns, ignore_patterns: what to fetch
+)->Path:        # where it lies on this machine
+    """A model of the hub: from the cache, else downloaded.
+
+    Raises `AkvError` with the reason and how to fetch it elsewhere; the caller adds what works without."""
+    import huggingface_hub as hub
+    from huggingface_hub import constants, errors
+    try:
+        if is_whole(folder := Path(hub.snapshot_download(name, local_files_only=True, **files))): return folder
+    except (errors.LocalEntryNotFoundError, ValueError): pass   # ValueError: no possible name
+    try:
+        if constants.HF_HUB_OFFLINE: raise AkvError('HF_HUB_OFFLINE forbids to download it')
+        hub.HfApi().model_info(name, timeout=5)   # one question, no retries
+        if is_whole(folder := Path(hub.snapshot_download(name, **files))): return folder
+        raise AkvError(f'what the Hugging Face hub gave ({folder}) is not whole')
+    except Exception as error:
+        why = error if isinstance(error, AkvError) else f'the Hugging Face hub did not give it ({type(error).__name__})'
+        raise AkvError(f'{name} is not on this machine, and {why}. On a machine with network: `hf download {name}`, '
+                       'and name the folder that it prints') from error
+
+# %% ../nbs/00_core.ipynb #2e15da6e
 REVIEW_COLUMNS = ("video_id", "scene_number", "decision", "note", "time")
 
 @contextlib.contextmanager
@@ -786,7 +810,7 @@ def rejected_scenes(
         latest[row.video_id, int(row.scene_number)] = row.decision.strip()
     return {scene for scene, decision in latest.items() if decision == "reject"}
 
-# %% ../nbs/00_core.ipynb #2e15da6e
+# %% ../nbs/00_core.ipynb #1dd4b301
 def _field(default, text, unit, **limits):
     return Field(default, description=text, json_schema_extra={"unit": unit}, **limits)
 
@@ -852,7 +876,7 @@ class TrainingSettings(_Section):
     crop_to_mask: bool = _field(False, "decode only around the mask for these losses", "true or false")
     perceptual: Literal["auto", "lpips", "stlpips", "none"] = _field("auto", "LPIPS where its trunk is, else ST-LPIPS", "name")
 
-# %% ../nbs/00_core.ipynb #233b5751
+# %% ../nbs/00_core.ipynb #a18e6da4
 class KeywordSettings(_Section):
     source: Literal["given", "clipseg"] = _field(
         "given", "where masks come from: boxes or masks that are given, or CLIPSeg, which looks for the keyword", "name")
@@ -881,7 +905,7 @@ class AttentionSettings(_Section):
     rater_retries: int = _field(2, "further tries where an answer holds no score", "tries", ge=0)
     flips: bool = _field(True, "predict the mirrored picture too, and average", "true or false")
 
-# %% ../nbs/00_core.ipynb #535eedf6
+# %% ../nbs/00_core.ipynb #a3198e89
 class ExperimentSettings(_Section):
     boost_alpha: float = _field(1.5, "attention on the product in the boost variants", "odds ratio", ge=1)
     reduction_alpha: float = _field(0.5, "the same in the reduction variant", "odds ratio", gt=0, le=1)
@@ -957,7 +981,7 @@ class Settings(_Section):
     video: VideoSettings = Field(default_factory=VideoSettings)
     editing: EditingSettings = Field(default_factory=EditingSettings)
 
-# %% ../nbs/00_core.ipynb #a18e6da4
+# %% ../nbs/00_core.ipynb #46c29fc8
 @functools.cache
 def _yaml_loader():
     "A safe loader that takes 1e-4 for a number and refuses a key that stands twice."
@@ -983,7 +1007,7 @@ def _read_yaml(path)->dict:
         raise SettingsError(f"{path}: expected sections ({', '.join(Settings.model_fields)}), found {content!r:.80}")
     return content
 
-# %% ../nbs/00_core.ipynb #807ef805
+# %% ../nbs/00_core.ipynb #ce20223b
 _OLD_SD = "runwayml/stable-diffusion-v1-5"
 _MOVED = {"model.control_channels": "model.controlnet.control_channels",
           "model.base_channels": "model.controlnet.base_channels",
@@ -1028,7 +1052,7 @@ def _translate(tree:dict, path)->dict:
         functools.reduce(lambda place, section: place.setdefault(section, {}), sections, new)[name] = value
     return new
 
-# %% ../nbs/00_core.ipynb #dd6886c6
+# %% ../nbs/00_core.ipynb #63405f59
 def _complaint(error:dict)->str:
     "One line about one wrong setting."
     key = ".".join(str(part) for part in error["loc"])
@@ -1048,7 +1072,7 @@ def load_settings(
     except (TypeError, AttributeError) as error:
         raise SettingsError(f"{path}: a key stands where a section should ({error}); see `akv init`") from error
 
-# %% ../nbs/00_core.ipynb #09f5eb01
+# %% ../nbs/00_core.ipynb #1238b5f6
 def _yaml_value(value)->str:
     import yaml
     return yaml.safe_dump(_plain(value), default_flow_style=True, width=1000, allow_unicode=True).splitlines()[0]
@@ -1073,7 +1097,7 @@ def save_settings(
     head = "# Settings of akv. A line that is left out has its default; a key that akv does not know is an error."
     return write_text(path, "\n".join([head, *_yaml_lines(settings)])+"\n")
 
-# %% ../nbs/00_core.ipynb #1238b5f6
+# %% ../nbs/00_core.ipynb #43dc6a0e
 _TEMPLATES = {"data/keywords.csv": "_id,keyword_list[0]\n",
               "data/boxes.csv": "video_id,scene_number,frame,x,y,width,height,kind\n",
               "data/review.csv": ",".join(REVIEW_COLUMNS)+"\n"}

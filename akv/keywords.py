@@ -18,7 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .core import (AkvError, IdError, ImageError, Settings, SettingsError, StageCache, TableError, _decode,
-                      add_review, content_hash, load_heatmap, load_image, load_mask, notice, parse_scene_name,
+                      add_review, content_hash, hub_folder, load_heatmap, load_image, load_mask, notice, parse_scene_name,
                       read_json, read_review, read_table, save_heatmap, save_mask, scene_name, write_provenance,
                       write_table)
 from .motion import consistency, flow, warp
@@ -432,31 +432,19 @@ PROMPTS = 'a photo of a {}', '{} in an advertisement', '{}'
 def _is_clipseg(folder):
     return (Path(folder)/'config.json').is_file() and any(Path(folder).glob('*.safetensors'))
 
-def _missing(name, why, wanted=CLIPSEG):
-    return AkvError(f'{name}: {why}. To find products by their keyword, run `hf download {wanted}` where there is a '
-                    'network (600 MB), and name the folder that it prints as keywords.clipseg_model in the settings. '
+def _missing(why):
+    return AkvError(f'{why} as keywords.clipseg_model in the settings (600 MB). '
                     f'Without it: {_WITHOUT_MODEL.format(id="ID", name=scene_name("ID", 1))}.')
 
 def _clipseg_folder(name):
     "Where the weights of a CLIPSeg lie on this machine; downloaded if they have to be. Raises `AkvError`."
     path = Path(name).expanduser()
     if _is_clipseg(path): return path
-    if path.is_dir(): raise _missing(name, 'this folder holds no CLIPSeg (config.json and a .safetensors file)')
-    if name.count('/') != 1 or name[0] in './~': raise _missing(name, 'there is no such folder')
-    import huggingface_hub as hub
-    files = dict(ignore_patterns=['*.bin', '*.h5', '*.msgpack', '*.onnx'])
-    with contextlib.suppress(hub.errors.LocalEntryNotFoundError, ValueError):   # ValueError: no possible name
-        if _is_clipseg(folder := hub.snapshot_download(name, local_files_only=True, **files)): return Path(folder)
-    if hub.constants.HF_HUB_OFFLINE:
-        raise _missing(name, 'not on this machine, and HF_HUB_OFFLINE forbids to download it', name)
-    try:
-        hub.HfApi().model_info(name, timeout=5)   # one question, no retries
-        folder = Path(hub.snapshot_download(name, **files))
-    except Exception as error:
-        raise _missing(name, 'not on this machine, and the Hugging Face hub did not give it '
-                             f'({type(error).__name__})', name) from error
-    if _is_clipseg(folder): return folder
-    raise _missing(name, f'{folder} holds no CLIPSeg in safetensors')
+    if path.is_dir() or name.count('/') != 1 or name[0] in './~':
+        fault = 'this folder holds no CLIPSeg (config.json and a .safetensors file)' if path.is_dir() else 'there is no such folder'
+        raise _missing(f'{name}: {fault}. On a machine with network: `hf download {CLIPSEG}`, and name the folder that it prints')
+    try: return hub_folder(name, _is_clipseg, ignore_patterns=['*.bin', '*.h5', '*.msgpack', '*.onnx'])
+    except AkvError as error: raise _missing(error) from error
 
 # %% ../nbs/04_keywords.ipynb #3b46ff2c
 def _squares(height, width):

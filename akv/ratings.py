@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
-from .core import (AkvError, Settings, StageCache, TableError, _part_path, clear_leftovers, content_hash, load_image,
-                      notice, read_table, safe_id, scene_name, write_provenance, write_table)
+from .core import (AkvError, Settings, StageCache, TableError, _part_path, clear_leftovers, content_hash, hub_folder,
+                      load_image, notice, read_table, safe_id, scene_name, write_provenance, write_table)
 
 # %% ../nbs/04b_ratings.ipynb #a26a7067
 @dataclass(frozen=True)
@@ -545,25 +545,15 @@ _WAYS = ('Without it: ratings by people in ratings.csv (`akv attention --source 
          "(`rate_patches`), eye tracking (`--source fixations`), or akv's own attention model (`--source model`)")
 
 def _find(name, config):
-    "The folder of a model or adapter: given, or in the hub's cache, or downloaded if the hub answers in five seconds."
-    import huggingface_hub as hub
+    "The folder of a model or adapter: given, or from the hub."
+    def is_whole(folder): return (folder/config).is_file() and any(folder.glob('*.safetensors'))
     path = Path(name).expanduser()
     if path.is_dir():
-        if (path/config).is_file() and any(path.glob('*.safetensors')): return path
+        if is_whole(path): return path
         raise AkvError(f'{path} holds no {config} with weights in .safetensors beside it. {_WAYS}')
     if name.count('/') != 1 or name[0] in './~': raise AkvError(f'{name}: there is no such folder. {_WAYS}')
-    files = dict(allow_patterns=['*.json', '*.jinja', '*.model', '*.safetensors'])
-    try:
-        folder = Path(hub.snapshot_download(name, local_files_only=True, **files))
-        if (folder/config).is_file() and any(folder.glob('*.safetensors')): return folder
-    except hub.errors.LocalEntryNotFoundError: pass
-    try:
-        hub.HfApi().model_info(name, timeout=5)   # one question, no retries
-        return Path(hub.snapshot_download(name, **files))
-    except Exception as error:
-        raise AkvError(f'{name} is not on this machine, and the Hugging Face hub did not give it '
-                       f'({type(error).__name__}). On a machine with network: `hf download {name}`, and name the '
-                       f'folder that it prints. {_WAYS}') from error
+    try: return hub_folder(name, is_whole, allow_patterns=['*.json', '*.jinja', '*.model', '*.safetensors'])
+    except AkvError as error: raise AkvError(f'{error}. {_WAYS}') from error
 
 @functools.lru_cache(1)
 def _load_llava(folder, adapter, device):
