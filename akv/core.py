@@ -912,6 +912,8 @@ class ExperimentSettings(_Section):
     window_type: Literal["thirds", "seconds"] = _field(
         "thirds", "early, middle, late are thirds of the scenes, or of the seconds", "thirds or seconds")
     ramp_seconds: float = _field(0.25, "length of the ramp where a window begins or ends inside a scene", "s", ge=0)
+    equal_exposure: bool = _field(
+        False, "early, middle and late are cut to the same number of treated seconds", "true or false")
 
 _Side = Annotated[int, Field(ge=8)]
 _Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
@@ -927,9 +929,13 @@ class DataSettings(_Section):
 
 class VideoSettings(_Section):
     keyframe_interval: int = _field(10, "from one edited frame to the next; 5 to 20 is usual", "frames", ge=1)
-    temporal_method: Literal["optical_flow", "rerender", "fresco"] = _field(
-        "optical_flow", "how edits reach the frames between keyframes", "optical_flow, rerender or fresco")
+    temporal_method: Literal["optical_flow", "rerender", "fresco", "none"] = _field(
+        "optical_flow", "how edits reach the frames between keyframes", "optical_flow, rerender, fresco or none")
     blend_window: int = _field(5, "over which neighbouring keyframes are blended", "frames", ge=0)
+    flow: Literal["dis", "raft"] = _field("dis", "optical flow: dis needs no weights, raft needs raft_weights", "dis or raft")
+    raft_weights: str = _field("", "file of torchvision's RAFT weights (large or small)", "path")
+    check_pairs: int = _field(
+        8, "pairs of neighbouring frames of each scene on which the check measures flicker; 0: all", "pairs", ge=0)
     codec: str = _field("libx264", "encoder", "FFmpeg's name", min_length=1)
     crf: int = _field(18, "loss of quality: 0 is none, 51 is worst", "x264's scale", ge=0, le=51)
     preset: _Preset = _field("veryfast", "the encoder's speed against file size", "x264's name")
@@ -957,6 +963,8 @@ class DiffusionSettings(_Section):
     candidates: int = _field(2, "seeds tried for a dose; the best is kept", "seeds", ge=1)
     rounds: int = _field(2, "corrections of the alpha given to the control", "rounds", ge=1)
     photometric_finish: bool = _field(True, "close what is left of the dose photometrically", "true or false")
+    cross_frame: bool = _field(
+        False, "paint the measured frames of a scene together, each attending to the first and the one before", "true or false")
 
 class EditingSettings(_Section):
     editor: Literal["photometric", "controlnet"] = _field(
