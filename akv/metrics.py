@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EPS', 'CENTRE', 'MetricError', 'iou', 'dice', 'cc', 'sim', 'kl', 'nss', 'auc_judd', 'psnr', 'temporal_consistency',
-           'calculate_alignment_metrics', 'centre_gaussian', 'Agreement', 'compare_attention']
+           'calculate_alignment_metrics', 'centre_gaussian', 'Agreement', 'compare_attention', 'warping_error',
+           'edit_difference', 'flicker', 'drift', 'ssim']
 
 # %% ../nbs/07_metrics.ipynb #2d861de0
 import numpy as np
@@ -342,3 +343,102 @@ def compare_attention(
             rows.append(dict(scene=scene, source=name) | scores)
     if not rows: raise MetricError(f"no other source has a map for a scene of {reference!r}")
     return Agreement(pd.DataFrame(rows), reference, fewest, draws, seed)
+
+# %% ../nbs/07_metrics.ipynb #0c82d553
+def _along_motion(now, then, flow, visible, where):
+    "Root mean square of `now` minus `then`, brought along the flow, over the pixels that count."
+    import cv2
+    now, then, where = np.asarray(now, np.float32), np.asarray(then, np.float32), visible if where is None else where
+    if now.shape != then.shape: raise MetricError(f"the frames are of shapes {then.shape} and {now.shape}; resize one")
+    for name, plane in dict(flow=flow, visible=visible, where=where).items():
+        if np.shape(plane)[:2] != now.shape[:2]:
+            raise MetricError(f"{name} has {np.shape(plane)[:2]} pixels, the frames {now.shape[:2]}; resize it")
+    counted = np.asarray(visible) & (np.asarray(where) > 0)
+    if not counted.any(): return float('nan')
+    rows, columns = (slice(i[0], i[-1] + 1) for i in (np.flatnonzero(counted.any(axis)) for axis in (1, 0)))
+    y, x = (np.arange(n, dtype=np.float32) for n in counted.shape)
+    x, y = flow[rows, columns, 0] + x[columns], flow[rows, columns, 1] + y[rows, None]
+    there = cv2.remap(then, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return float(np.sqrt(np.square((now[rows, columns] - there)[counted[rows, columns]]).mean(dtype=np.float64)))
+
+# %% ../nbs/07_metrics.ipynb #5ae8e36a
+def warping_error(
+    before,      # [H, W, 3] or [H, W] a frame, 0 to 255
+    after,       # like `before`: a later frame of the same take
+    flow,        # float32 [H, W, 2], pixels: where each pixel of `after` was in `before`
+    visible,     # bool [H, W]: pixels of `after` that were to be seen in `before`, as `akv.motion.consistency` tells
+    where=None,  # [H, W]: of these, only those above 0
+)->float: # 0 to 255; NaN where no pixel counts
+    """How far a frame is from the one before it, brought along the motion.
+
+    The root of the error of Lai et al. (*Learning Blind Video Temporal Consistency*, ECCV 2018), in 8-bit units. Raises
+    `MetricError` where the sizes differ."""
+    return _along_motion(after, before, flow, visible, where)
+
+# %% ../nbs/07_metrics.ipynb #27db7cef
+def edit_difference(
+    edited,   # [H, W, 3] or [H, W], 0 to 255
+    source,   # like `edited`: the picture before the edit
+    patch=1,  # side of the squares over which it is averaged, pixels; 1: not at all
+)->np.ndarray: # float32, like `edited`, -255 to 255
+    "What an edit adds: edited - source. Raises `MetricError` where the sizes differ."
+    import cv2
+    if np.shape(edited) != np.shape(source):
+        raise MetricError(f"the edited picture has shape {np.shape(edited)}, the source {np.shape(source)}; resize one")
+    difference = np.subtract(edited, source, dtype=np.float32)
+    return cv2.blur(difference, (patch, patch)) if patch > 1 else difference
+
+# %% ../nbs/07_metrics.ipynb #c2398d3d
+def flicker(
+    before,         # [H, W, 3] or [H, W] an edited frame, 0 to 255
+    after,          # like `before`: a later edited frame of the same take
+    source_before,  # like `before`: the frames as they were
+    source_after,   # like `before`
+    flow,           # float32 [H, W, 2], pixels: where each pixel of `after` was in `before`
+    visible,        # bool [H, W]: pixels of `after` that were to be seen in `before`
+    where=None,     # [H, W]: of these, only those above 0; the edit's region, or all but it
+    patch=1,        # side of the squares over which the edit is averaged, pixels
+)->float: # 0 (steady) to 255; NaN where no pixel counts
+    """How much an edit, edited - source, changes from one frame to the next along the motion.
+
+    Raises `MetricError` where the sizes differ."""
+    return drift(edit_difference(before, source_before, patch), edit_difference(after, source_after, patch),
+                 flow, visible, where)
+
+# %% ../nbs/07_metrics.ipynb #d4d8c1a9
+def drift(
+    first,       # [H, W, 3] or [H, W]: the edit at the scene's first keyframe, from `edit_difference`
+    now,         # like `first`: the edit at a later frame of the same take
+    flow,        # float32 [H, W, 2], pixels: where each pixel of that frame was in the first
+    visible,     # bool [H, W]: pixels that were to be seen in the first
+    where=None,  # [H, W]: of these, only those above 0
+)->float: # 0 (still as it was made) to 255; NaN where no pixel counts
+    """How far an edit has moved away, by a later frame, from what it was at the first.
+
+    Raises `MetricError` where the sizes differ."""
+    return _along_motion(now, first, flow, visible, where)
+
+# %% ../nbs/07_metrics.ipynb #8365f23c
+def ssim(
+    first,       # [H, W, 3] RGB or [H, W], uint8 (0 to 255) or float (0 to 1)
+    second,      # of the same shape and type
+    where=None,  # [H, W]: the mean over pixels above 0; None: all
+)->float: # -1 to 1; 1 where the pictures are equal, NaN where no pixel counts
+    """Structural similarity of the luminance, Gaussian window of 11 pixels, sigma 1.5 (Wang et al. 2004).
+
+    The outer 5 pixels, whose windows reach over the edge, are left out. Raises `MetricError` where shapes or types
+    differ or a picture is smaller than a window."""
+    import cv2
+    a, b = np.asarray(first), np.asarray(second)
+    if a.shape != b.shape or np.issubdtype(a.dtype, np.integer) != np.issubdtype(b.dtype, np.integer):
+        raise MetricError(f"first is {a.dtype} {a.shape}, second {b.dtype} {b.shape}; bring them to one size and type")
+    if min(a.shape[:2]) < 11: raise MetricError(f"pictures of {a.shape[1]} x {a.shape[0]} pixels are too small")
+    C1, C2 = ((k * (255 if np.issubdtype(a.dtype, np.integer) else 1))**2 for k in (.01, .03))
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    if a.ndim == 3: a, b = cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
+    def mean(x): return cv2.GaussianBlur(x.astype(np.float64), (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    similar = ((2 * ma * mb + C1) * (2 * cov + C2) / ((ma**2 + mb**2 + C1) * (va + vb + C2)))[5:-5, 5:-5]
+    counted = np.ones(similar.shape, bool) if where is None else np.asarray(where)[5:-5, 5:-5] > 0
+    return float(similar[counted].mean()) if counted.any() else float('nan')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIANT_COLOURS', 'VERIFIER_MARKERS', 'figure_png', 'heatmap_overlay', 'temporal_profile', 'dose_plot',
-           'contact_sheet', 'agreement_plot']
+           'temporal_plot', 'contact_sheet', 'agreement_plot']
 
 # %% ../nbs/20_plots.ipynb #e55a2a66
 import io
@@ -190,6 +190,57 @@ def dose_plot(
     return figure
 
 # %% ../nbs/20_plots.ipynb #a0de1633
+_MOTION = dict(warping_error_ratio="warping error / the source's", flicker_inside='flicker (of 255)',
+               drift='drift (of 255)')
+
+def _moving(check):
+    "The treated rows and the baseline's, in which motion was measured; numbers for texts."
+    import pandas as pd
+    table = check.reindex(columns=[*dict.fromkeys([*check.columns, *_MOTION, 'flicker_outside'])])
+    for name in (*_MOTION, 'flicker_outside'): table[name] = pd.to_numeric(table[name], errors='coerce')
+    table = pd.concat([_treated(table), table[table['variant'] == 'baseline']], ignore_index=True)
+    return table[table[[*_MOTION]].notna().any(axis=1)]
+
+def _motion_panel(axes, table, variants, name):
+    "One metric: a row of dots for each variant."
+    for place, variant in enumerate(variants):
+        rows, colour = table[table['variant'] == variant], _colour(variant)
+        fan = place + np.linspace(-.18, .18, len(rows))
+        axes.scatter(rows[name], fan, s=8, color=colour, alpha=.4, linewidths=0)
+        axes.scatter(rows[name].median(), place, s=36, color=colour, zorder=3)
+        if name == 'flicker_inside':
+            outside = rows['flicker_outside'].max()
+            axes.scatter(outside, place, s=16, marker='D', zorder=2, color='white', edgecolors='0.3')
+    axes.set_ylim(max(len(variants), 1) - .5, -.5)
+    axes.set_yticks(range(len(variants)), [_words(variant) for variant in variants])
+    axes.set_xlabel(_MOTION[name], fontsize=9)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+# %% ../nbs/20_plots.ipynb #dd055cf3
+def temporal_plot(
+    check,    # DataFrame with the columns of manipulation_check.csv
+):            # a matplotlib figure
+    "Warping error relative to the source's own, flicker inside and outside the region, and drift, a row a variant."
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    table = _moving(check)
+    variants = [name for name in dict.fromkeys([*VARIANTS, *table['variant']]) if (table['variant'] == name).any()]
+    figure = Figure(figsize=(7.2, 1.3 + .28 * len(variants)), layout='constrained')
+    panels = dict(zip(_MOTION, figure.subplots(1, len(_MOTION), sharey=True)))
+    for name, axes in panels.items(): _motion_panel(axes, table, variants, name)
+    ratio = panels['warping_error_ratio']
+    ratio.axvline(1, color='0.8', linewidth=1, zorder=0)
+    ratio.axvline(1.05, color='0.5', linewidth=1, linestyle='--', zorder=0)
+    for name in ('flicker_inside', 'drift'): panels[name].set_xlim(-.25, max([2, *(1.1 * table[name].dropna())]))
+    def key(label, **style): return Line2D([], [], linestyle='', color='0.3', label=label, **style)
+    keys = [key('a scene', marker='o', markersize=3, alpha=.4), key('median', marker='o', markersize=6),
+            key('outside the region, at most', marker='D', markersize=4, markerfacecolor='white'),
+            Line2D([], [], color='0.5', linewidth=1, linestyle='--', label='5 % above the source')]
+    figure.legend(handles=keys, loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+    return figure
+
+# %% ../nbs/20_plots.ipynb #9ca7c522
 def _thumbnail(image, height):
     "The image at `height` pixels, aspect ratio kept, as uint8 [height,w,3]."
     from PIL import Image
@@ -197,7 +248,7 @@ def _thumbnail(image, height):
     width = max(1, round(picture.width * height / picture.height))
     return np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
 
-# %% ../nbs/20_plots.ipynb #dd055cf3
+# %% ../nbs/20_plots.ipynb #06ceb818
 def contact_sheet(
     images,        # row name (a variant, say) -> images, uint8 [H,W,3]; None leaves a place empty
     labels=(),     # a label for each column
@@ -215,7 +266,7 @@ def contact_sheet(
             if tile is not None: sheet[i * (height + gap):, j * (width + gap):][:height, :tile.shape[1]] = tile
     return _sheet_figure(sheet, list(rows), list(labels), height + gap, width + gap)
 
-# %% ../nbs/20_plots.ipynb #59c381d7
+# %% ../nbs/20_plots.ipynb #67787d16
 def _sheet_figure(sheet, names, labels, row_height, column_width, dpi=100):
     "The sheet with row names on the left and column labels above it."
     from matplotlib.figure import Figure
@@ -231,7 +282,7 @@ def _sheet_figure(sheet, names, labels, row_height, column_width, dpi=100):
         axes.text((j + .5) * column_width, -4, str(label), ha='center', va='bottom', fontsize=8)
     return figure
 
-# %% ../nbs/20_plots.ipynb #06ceb818
+# %% ../nbs/20_plots.ipynb #602570ab
 def _metric_panel(axes, report, name):
     "One metric: the centre bias as a line and a band, a row of dots for each source."
     from matplotlib.ticker import MaxNLocator
@@ -252,7 +303,7 @@ def _metric_panel(axes, report, name):
     axes.tick_params(labelsize=8)
     axes.spines[['top', 'right']].set_visible(False)
 
-# %% ../nbs/20_plots.ipynb #67787d16
+# %% ../nbs/20_plots.ipynb #90842d1f
 def agreement_plot(
     report,    # akv.metrics.Agreement, from `compare_attention`
 ):             # a matplotlib figure
