@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SD15', 'TINY', 'Edit', 'SCHEDULERS', 'GIB', 'RECIPES', 'is_model_folder', 'find_weights', 'DiffusionParts',
            'load_parts', 'hint_widths', 'fresh_controlnet', 'torch_dtype', 'ControlledDiffusion', 'find_checkpoint',
-           'edit_box', 'cut_out', 'resize_picture', 'apply_difference', 'make_scheduler', 'start_steps', 'denoise',
-           'guided_prediction', 'gradient_shift', 'StableDiffusionControlNetWrapper', 'sd15_parts', 'sd15_meta',
-           'step_bytes', 'memory_estimate', 'recipe_table']
+           'edit_box', 'edit_boxes', 'cut_out', 'resize_picture', 'apply_difference', 'make_scheduler', 'start_steps',
+           'denoise', 'guided_prediction', 'gradient_shift', 'CrossFrameAttention', 'cross_frame',
+           'StableDiffusionControlNetWrapper', 'sd15_parts', 'sd15_meta', 'step_bytes', 'memory_estimate',
+           'recipe_table']
 
 # %% ../nbs/13_controlnet.ipynb #ab7779ed
 import contextlib, math, os, pickle, shutil, weakref
@@ -487,6 +488,23 @@ def edit_box(
         return min(max(0, first + length // 2 - side // 2), whole - side)
     return start(x, w, W), start(y, h, H), side, side
 
+def edit_boxes(
+    masks,            # M [H, W], a list
+    image_size:int,   # the model's side, pixels
+    margin:float=.25, # around M, as a share of its longer side
+    together=False,   # they are frames of one scene: the first one's square goes with the product
+)->list:              # of boxes
+    "The squares that the model is shown of several pictures. Raises `AkvError`."
+    masks = [np.asarray(mask) for mask in masks]
+    if not together: return [edit_box(mask, image_size, margin) for mask in masks]
+    products = [region_box(mask > .5) for mask in masks]
+    (x_0, y_0, side, _), (X, Y, W, H) = edit_box(masks[0], image_size, margin), products[0]
+    def moved(x, y, w, h):
+        grown = max(w, h) / max(W, H)
+        left, top = x + w / 2 + grown * (x_0 - X - W / 2), y + h / 2 + grown * (y_0 - Y - H / 2)
+        return round(left), round(top), max(1, round(grown * side)), max(1, round(grown * side))
+    return [moved(*product) for product in products]
+
 def cut_out(
     picture:np.ndarray, # [H, W, ...]
     box:tuple,          # from `edit_box`
@@ -509,7 +527,7 @@ def resize_picture(
     how = cv2.INTER_AREA if size[0] < picture.shape[1] else cv2.INTER_CUBIC
     return cv2.resize(np.ascontiguousarray(picture), tuple(size), interpolation=how)
 
-# %% ../nbs/13_controlnet.ipynb #21cbb5a4
+# %% ../nbs/13_controlnet.ipynb #a0b98953
 Edit = namedtuple('Edit', 'image difference box')
 Edit.__doc__ = ("An edited scene: image uint8 [H, W, 3]; difference float32 [h, w, 3], 8-bit units, at the model's "
                 "size; box (x, y, width, height) that it covers, pixels, which may reach beyond the picture.")
@@ -537,7 +555,7 @@ def apply_difference(
     out[part] = composite(frame[part], frame[part] + change, weight * region[part])
     return out
 
-# %% ../nbs/13_controlnet.ipynb #adb11022
+# %% ../nbs/13_controlnet.ipynb #420870ab
 SCHEDULERS = dict(unipc='UniPCMultistepScheduler', dpm='DPMSolverMultistepScheduler')
 
 def make_scheduler(
@@ -583,7 +601,7 @@ def denoise(
         z = inside * z + (1 - inside) * outside
     return z
 
-# %% ../nbs/13_controlnet.ipynb #9be52573
+# %% ../nbs/13_controlnet.ipynb #c935b513
 def guided_prediction(
     predict,             # (z_t, t, text, control) -> prediction
     z_t, t,
@@ -622,7 +640,40 @@ def gradient_shift(
         return paired_target(schedule, z_t, x_0 + (schedule.sigma(t) / schedule.alpha(t))**2 * gradient, t)
     return shift
 
-# %% ../nbs/13_controlnet.ipynb #2c402c16
+# %% ../nbs/13_controlnet.ipynb #fd67072f
+class CrossFrameAttention:
+    "A diffusers attention processor: each frame's keys and values come from the first and the previous frame."
+    def __init__(self,
+        inner,      # the processor that attends
+        frames:int, # of the scene; a batch holds them in order, once for each case of guidance, case after case
+    ): self.inner, self.frames = inner, frames
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **kwargs):
+        "Self-attention of [B, T, D]; what attends to something else already, and single frames, are left alone."
+        if encoder_hidden_states is None and self.frames > 1: encoder_hidden_states = self.seen(hidden_states)
+        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+
+    def seen(self, x): # [B, T, D] -> [B, 2 T, D]
+        "The tokens of the first frame, then those of the frame before. Raises `AkvError`."
+        if len(x) % self.frames:
+            raise AkvError(f"a batch of {len(x)} does not hold whole scenes of {self.frames} frames")
+        x = x.unflatten(0, (-1, self.frames))                                   # [cases, frames, T, D]
+        first, previous = x[:, :1].expand_as(x), torch.cat([x[:, :1], x[:, :-1]], 1)
+        return torch.cat([first, previous], 2).flatten(0, 1)
+
+@contextlib.contextmanager
+def cross_frame(
+    model,      # whose `unet` it is: a wrapper, or a pipeline of diffusers
+    frames:int, # of one scene, in order, in each batch
+):
+    "Within this context the UNet's self-attention goes across the frames of a scene."
+    kept = model.unet.attn_processors
+    model.unet.set_attn_processor({name: CrossFrameAttention(inner, frames) if '.attn1.' in name else inner
+                                   for name, inner in kept.items()})
+    try: yield
+    finally: model.unet.set_attn_processor(dict(kept))
+
+# %% ../nbs/13_controlnet.ipynb #77e38625
 def _repeat(values, n, what):
     "n of them, where one may stand for all."
     if len(values) not in (1, n): raise AkvError(f"there are {len(values)} {what} for {n} pictures")
@@ -679,7 +730,7 @@ class _Generating(_Checkpoints):
         scale = self.image_size / math.sqrt(h * w)
         return tuple(given or max(8, 8 * round(n * scale / 8)) for given, n in ((width, w), (height, h)))
 
-# %% ../nbs/13_controlnet.ipynb #b808b6f8
+# %% ../nbs/13_controlnet.ipynb #d6af817e
 @dataclass
 class _Scene:
     "One scene to edit, as the model is shown it."
@@ -693,9 +744,8 @@ class _Scene:
     prompt:str
     generator:object
 
-def _scene(model, margin, image, mask, control, prompt, reference, region, generator):
+def _scene(model, image, mask, box, control, prompt, reference, region, generator):
     S, mask = model.image_size, _check_picture(image, mask)
-    box = edit_box(mask, S, margin)
     region = soft_region(mask) if region is None else np.asarray(region, np.float32)
     if region.shape != mask.shape: raise AkvError(f"region is {region.shape}, but its image {mask.shape}")
     def seen(C):
@@ -714,7 +764,7 @@ def _check_picture(image, mask):
     if mask.shape != image.shape[:2]: raise AkvError(f"mask is {mask.shape}, but its image {image.shape[:2]}")
     return mask
 
-# %% ../nbs/13_controlnet.ipynb #70cd3145
+# %% ../nbs/13_controlnet.ipynb #8827792b
 class StableDiffusionControlNetWrapper(_Generating):
     "A frozen Stable Diffusion with a trainable ControlNet: generates pictures, edits scenes, saves and loads."
 
@@ -735,6 +785,7 @@ class StableDiffusionControlNetWrapper(_Generating):
         scheduler='unipc',      # unipc or dpm
         guidance=None,          # pictures [B, 3, h, w] -> number to raise, as for `gradient_shift`; None: off
         batch_size=8,           # pictures at a time
+        cross_frame=False,      # the images are frames of one scene, in order: attend to the first and the previous
         residual=None,          # difference from the VAE's picture of the source; None: where the box is larger
         return_difference=False, # give `Edit` tuples
     ): # uint8 [H, W, 3], or a list of them; `Edit` if asked for
@@ -744,17 +795,27 @@ class StableDiffusionControlNetWrapper(_Generating):
         def each(values, what): # one for every picture
             if values is None: return [None] * len(images)
             return _repeat([values] if single or isinstance(values, str) else list(values), len(images), what)
-        columns = (each(keyword_mask, 'masks'), each(control_tensor, 'control tensors'), each(prompt, 'prompts'),
+        masks = each(keyword_mask, 'masks')
+        boxes = edit_boxes(masks, self.image_size, margin, cross_frame and not single) if images else []
+        columns = (masks, boxes, each(control_tensor, 'control tensors'), each(prompt, 'prompts'),
                    each(reference_control, 'reference controls'), each(region, 'regions'),
                    _generators(seed, len(images)) if images else [])
-        scenes = [_scene(self, margin, *scene) for scene in zip(images, *columns)]
+        if cross_frame and len(images) > batch_size:
+            raise AkvError(f"cross_frame edits the frames of a scene in one batch: give at most batch_size "
+                           f"({batch_size}), not {len(images)}, or raise it")
+        scenes = [_scene(self, *scene) for scene in zip(images, *columns)]
         how = dict(strength=strength, steps=num_inference_steps, guidance_scale=guidance_scale,
                    control_scale=control_scale, control_guidance=control_guidance, scheduler=scheduler,
                    guidance=guidance, residual=residual)
         batches = [scenes[i:i + batch_size] for i in range(0, len(scenes), batch_size)]
-        edits = [e for batch in batches for e in _edit_batch(self, batch, **how)]
+        with _attending(self, len(images) if cross_frame else 1):
+            edits = [e for batch in batches for e in _edit_batch(self, batch, **how)]
         if not return_difference: edits = [e.image for e in edits]
         return edits[0] if single else edits
+
+def _attending(model, frames):
+    "`cross_frame`, where there are frames to attend to."
+    return cross_frame(model, frames) if frames > 1 else contextlib.nullcontext()
 
 def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, control_guidance, scheduler, guidance,
                 residual):
@@ -779,7 +840,7 @@ def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, c
         difference = (127.5 * (painted[i] - (source if apart[i] else x)[i])).permute(1, 2, 0).cpu().numpy()
         yield Edit(apply_difference(scene.image, difference, scene.box, scene.region), difference, scene.box)
 
-# %% ../nbs/13_controlnet.ipynb #2ea9b180
+# %% ../nbs/13_controlnet.ipynb #91aaa6a4
 def sd15_parts(
     device='meta',       # meta: shapes only; otherwise random weights
     dtype=torch.float32,
@@ -801,16 +862,18 @@ def sd15_parts(
                                         clip_sample=False, steps_offset=1)
     return DiffusionParts(**modules, tokenizer=tokenizer, scheduler=scheduler, name='sd15-without-weights')
 
+_meta_parts = lru_cache(sd15_parts)
+
 def sd15_meta(
     control_channels:int=2, # C
     dtype='float32',        # of the frozen weights
     lora_rank:int=0,
 )->StableDiffusionControlNetWrapper: # on the meta device
     "A wrapper of Stable Diffusion 1.5's shape that holds no weights."
-    parts = sd15_parts('meta', torch_dtype(dtype))
+    parts = (sd15_parts if lora_rank else _meta_parts)('meta', torch_dtype(dtype)) # LoRA changes its UNet
     return StableDiffusionControlNetWrapper(parts, dict(control_channels=control_channels), 'meta', dtype, lora_rank)
 
-# %% ../nbs/13_controlnet.ipynb #18f1bcb0
+# %% ../nbs/13_controlnet.ipynb #a355afe4
 class _Peak(TorchDispatchMode):
     "Counts the bytes that live at a time, of tensors made while it is on."
     def __init__(self, known):
@@ -864,7 +927,7 @@ def step_bytes(
     for net in nets: net.eval()
     return peak.peak
 
-# %% ../nbs/13_controlnet.ipynb #f29b03c9
+# %% ../nbs/13_controlnet.ipynb #94fceb9a
 GIB = 2**30
 
 def memory_estimate(

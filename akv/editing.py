@@ -18,7 +18,7 @@ from .video import probe, read_frames
 from .scenes import read_scenes
 from .keywords import load_track_mask
 from .alignment import ManipulationError, alpha_between, modify_attention_heatmap, modify_placebo, placebo_region
-from .variants import Windows
+from .variants import video_windows
 
 # %% ../nbs/16_editing.ipynb #85709209
 class SceneSource:
@@ -121,7 +121,9 @@ def _file_hash(path): # read once as long as the file does not change
 # %% ../nbs/16_editing.ipynb #339fe79e
 class PhotometricEditor:
     "Colour, light and detail, fitted to the dose; see the chapter on photometric editing."
-    name, conditioned = 'photometric', False # it looks at pixels and masks only
+    name = 'photometric'
+    conditioned = False # it looks at pixels and masks only
+    exact = True # its parameters mean the same in every frame, so that each can be edited by itself
     def __init__(self,
         settings:Settings=None, # of them the section `editing`
     ):
@@ -143,6 +145,7 @@ class PhotometricEditor:
         regions, # [H, W] in [0, 1] of each
         alpha:float, # requested odds multiplier, > 0
         scene:SceneSource=None, # for editors that are told what the scene shows
+        indices=None, # of the frames in the video, for editors to whom they matter
     )->tuple: # (parameters as a dict, dict with share_before, share_after, delivered_alpha)
         "Search for the dose. Alpha 1 changes nothing."
         from akv.photometric import PhotometricEdit, fit_dose, mean_share
@@ -157,6 +160,7 @@ class PhotometricEditor:
         regions, # [H, W] in [0, 1] of the placebo in each
         energy:float, # wanted, squared 8-bit units
         scene:SceneSource=None,
+        indices=None,
     )->tuple: # as `fit`; the dict has energy_wanted and energy too
         "An edit of another region with a given energy that leaves the product's share alone."
         from akv.photometric import fit_placebo
@@ -171,6 +175,7 @@ class PhotometricEditor:
         region, # [H, W] in [0, 1]
         parameters:dict, # from `fit`
         weight:float=1., # how much of the edit, 0 to 1
+        index:int=None, # of the frame in the video, for editors to whom it matters
     )->np.ndarray: # uint8 [H, W, 3]
         "One frame edited inside its region."
         from akv.photometric import PhotometricEdit, apply_photometric
@@ -218,7 +223,9 @@ def diffusion_model(
 
 class ControlNetEditor:
     "Diffusion under the control of mask and attention heatmap, in a closed loop on the dose."
-    name, conditioned = 'controlnet', True # it is told the keyword and the heatmap, too
+    name = 'controlnet'
+    conditioned = True # it is told the keyword and the heatmap, too
+    exact = False # what was painted on one frame has to be carried to the others
     def __init__(self,
         settings:Settings=None, # of them the sections `editing` and `model`
         checkpoint:str=None, # folder of a trained ControlNet; None is as the settings say
@@ -257,10 +264,11 @@ class ControlNetEditor:
         regions, # [H, W] in [0, 1] of each
         alpha:float, # requested odds multiplier, > 0
         scene:SceneSource=None, # says the keyword and the attention heatmap; without, they are '' and predicted
+        indices=None, # of the frames in the video; without, they are numbered from 0
     )->tuple: # (parameters as a dict, dict with share_before, share_after, delivered_alpha and what each part did)
         "Search for the dose; alpha 1 goes through the same motions."
         from akv.photometric import fit_dose
-        shot = _Shot(self, frames, masks, regions, scene)
+        shot = _Shot(self, frames, masks, regions, scene, indices)
         part = shot.search(alpha)
         painted, delivered = shot.apply(part), part.delivered
         left, finish, after = math.log(alpha / delivered), None, part.share
@@ -281,11 +289,12 @@ class ControlNetEditor:
         regions, # [H, W] in [0, 1] of the placebo in each
         energy:float, # wanted, squared 8-bit units
         scene:SceneSource=None,
+        indices=None,
     )->tuple: # as `fit`; the dict has energy_wanted and energy too
         """Diffusion in another region, scaled to the wanted energy as far as the product keeps its share.
 
         Where that is less than half, a photometric placebo takes its place, if a photometric finish is allowed."""
-        shot = _Shot(self, frames, masks, regions, scene, placebo=True)
+        shot = _Shot(self, frames, masks, regions, scene, indices, placebo=True)
         parameters = shot.paint(1.5, shot.seed(0))
         raw = max(shot.energy(shot.apply(parameters)), 1e-6)
         for share in (1., .5, .25, .1, .05):
@@ -307,23 +316,37 @@ class ControlNetEditor:
         region, # [H, W] in [0, 1]
         parameters:dict, # from `fit`
         weight:float=1., # how much of the edit, 0 to 1
+        index:int=None, # of the frame in the video; None is the middle one of those that were painted
     )->np.ndarray: # uint8 [H, W, 3]
         "One frame edited inside its region; needs no model."
         from akv.controlnet import apply_difference
         from akv.photometric import PhotometricEdit, apply_photometric
         if not region.any(): return frame.copy()
-        difference = unpack_difference(parameters['difference']) * np.float32(parameters['scale'])
-        out = apply_difference(frame, difference, _placed(parameters, region), region, weight)
+        def laid(part):
+            difference = unpack_difference(part['difference']) * np.float32(parameters['scale'])
+            box = _placed(part['box'], region, parameters['still'])
+            return apply_difference(frame, difference, box, region, weight)
+        out = _blend([(laid(part), share) for part, share in _parts(parameters, index)])
         finish = parameters['photometric']
         return apply_photometric(out, region, PhotometricEdit(**finish), weight) if finish else out
 
 def _change(frames, painted, masks): # mean absolute change inside M, 8-bit units
     return float(np.mean([np.abs(p[M > 0].astype(int) - f[M > 0]).mean() for f, p, M in zip(frames, painted, masks)]))
 
-def _placed(parameters, region): # the difference's box in pixels: it goes with its region; a placebo's stands still
+def _parts(parameters, index): # [(what was painted, its share)]: the frames painted before and after, by their distance
+    painted = parameters.get('painted', [parameters]) # without cross-frame attention there is one for all frames
+    if len(painted) == 1 or index is None: return [(painted[len(painted) // 2], 1.)]
+    shares = [np.interp(index, [part['frame'] for part in painted], row) for row in np.eye(len(painted))]
+    return [(part, share) for part, share in zip(painted, shares) if share > 0]
+
+def _blend(pictures): # [(uint8 [H, W, 3], share)], the shares' sum 1: equal bytes stay
+    if len(pictures) == 1: return pictures[0][0]
+    return np.rint(sum(np.float32(share) * picture for picture, share in pictures)).astype(np.uint8)
+
+def _placed(box, region, still): # the difference's box in pixels: it goes with its region; a placebo's stands still
     from akv.photometric import region_box
-    left, top, width, height = parameters['box']
-    if parameters['still']: return left, top, width, height
+    left, top, width, height = box
+    if still: return left, top, width, height
     x, y, w, h = region_box(region)
     return x + left * w, y + top * h, width * w, height * h
 
@@ -336,6 +359,14 @@ def _part_of(part, whole): # share of a log dose; 1 where there was none to shar
 # %% ../nbs/16_editing.ipynb #4494d840
 MOST_ALPHA = 8. # that a control tensor is given
 
+def _moved(plane, source, target): # [H, W] as it is where the box of one mask has become that of another
+    import cv2
+    from akv.photometric import region_box
+    (x, y, w, h), (X, Y, W, H) = region_box(source), region_box(target)
+    there = np.float32([[w / W, 0, x - X * w / W], [0, h / H, y - Y * h / H]])
+    return cv2.warpAffine(plane, there, plane.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                          borderMode=cv2.BORDER_REPLICATE)
+
 @dataclass
 class _Painted:
     "One attempt at a dose."
@@ -346,17 +377,21 @@ class _Painted:
     delivered:float # alpha
 
 class _Shot:
-    "The measured frames of a scene, one of which diffusion paints."
-    def __init__(self, editor, frames, masks, regions, scene, placebo=False):
+    "The measured frames of a scene; diffusion paints the middle one, or all of them together."
+    def __init__(self, editor, frames, masks, regions, scene, indices=None, placebo=False):
         from akv.attention import predict_attention
         from akv.photometric import mean_share
         self.editor, self.frames, self.masks, self.regions, self.placebo = editor, frames, masks, regions, placebo
+        self.indices = list(range(len(frames)) if indices is None else indices)
         self.lead = len(frames) // 2
+        self.shown = list(range(len(frames))) if editor.chosen.cross_frame else [self.lead] # to the diffusion model
         self.A = predict_attention(frames[self.lead], editor.model) if scene is None else scene.attention_heatmap
         self.keyword = 'product' if scene is None else scene.keyword
         self.identity = content_hash(*(scene.inputs() if scene else ['bare']), editor.seed)
         self.before = mean_share(frames, masks, editor.model)
-        self.target = (regions[self.lead] > .5).astype(np.float32) if placebo else masks[self.lead]
+        self.targets = [(r > .5).astype(np.float32) for r in regions] if placebo else masks
+        still = np.max([self.targets[i] for i in self.shown], 0) # a placebo's place is the same in all frames
+        self.places = [still] * len(frames) if placebo else masks
 
     def seed(self, n): # the same for all variants of a scene, so that they differ by the treatment only
         return int(content_hash(self.identity, n)[:8], 16)
@@ -371,30 +406,43 @@ class _Shot:
 
     def apply(self, part):
         parameters = part.parameters if isinstance(part, _Painted) else part
-        return [self.editor.apply(f, r, parameters) for f, r in zip(self.frames, self.regions)]
+        shown = zip(self.indices, self.frames, self.regions)
+        return [self.editor.apply(frame, region, parameters, index=i) for i, frame, region in shown]
 
-    def heatmap(self, alpha): # A with the odds of what is to be edited multiplied
-        M = self.masks[self.lead]
-        if alpha == 1: return self.A
-        if self.placebo: return modify_placebo(self.A, M, self.target, alpha)
-        return modify_attention_heatmap(self.A, M, alpha)
+    def attention(self, i): # A of a frame: the heatmap goes with the product's box, so that it stays on the product
+        if i == self.lead: return self.A
+        return _moved(self.A, self.masks[self.lead], self.masks[i])
+
+    def heatmap(self, i, alpha): # A with the odds of what is to be edited multiplied
+        A, M = self.attention(i), self.masks[i]
+        if alpha == 1: return A
+        if self.placebo: return modify_placebo(A, M, self.targets[i], alpha)
+        return modify_attention_heatmap(A, M, alpha)
 
     def paint(self, alpha, seed, strength=None): # parameters
         from akv.control import ControlTensorBuilder
-        from akv.photometric import region_box
-        model, chosen, M = self.editor.diffusion, self.editor.chosen, self.masks[self.lead]
-        build = ControlTensorBuilder(model.layout)
-        _, difference, box = model.edit(
-            self.frames[self.lead], self.target, build(M, self.heatmap(alpha)), self.keyword,
+        model, chosen = self.editor.diffusion, self.editor.chosen
+        build, shown = ControlTensorBuilder(model.layout), self.shown
+        edits = model.edit(
+            [self.frames[i] for i in shown], [self.places[i] for i in shown],
+            [build(self.masks[i], self.heatmap(i, alpha)) for i in shown], self.keyword,
             strength=strength or chosen.strength, num_inference_steps=chosen.num_inference_steps,
-            guidance_scale=chosen.guidance_scale, control_scale=chosen.control_scale, control_guidance=chosen.control_guidance,
-            reference_control=build(M, self.A), seed=seed, return_difference=True,
-            guidance=self.guidance(alpha) if chosen.attention_guidance else None)
-        x, y, w, h = region_box(self.regions[self.lead])
+            guidance_scale=chosen.guidance_scale, control_scale=chosen.control_scale,
+            control_guidance=chosen.control_guidance, seed=seed, return_difference=True,
+            reference_control=[build(self.masks[i], self.attention(i)) for i in shown],
+            guidance=self.guidance(alpha) if chosen.attention_guidance else None,
+            batch_size=len(shown), cross_frame=chosen.cross_frame)
+        parts = [dict(difference=pack_difference(e.difference), box=self.placed(i, e.box))
+                 for i, e in zip(shown, edits)]
+        painted = dict(painted=[dict(frame=self.indices[i], **part) for i, part in zip(shown, parts)])
+        return dict(painted if chosen.cross_frame else parts[0], still=self.placebo, scale=1., photometric=None)
+
+    def placed(self, i, box): # a box in units of its region's, or, for a placebo, in pixels
+        from akv.photometric import region_box
+        x, y, w, h = region_box(self.regions[i])
         left, top, width, height = box
         placed = (left, top, width, height) if self.placebo else ((left - x) / w, (top - y) / h, width / w, height / h)
-        return dict(difference=pack_difference(difference), box=[float(v) for v in placed], still=self.placebo,
-                    scale=1., photometric=None)
+        return [float(v) for v in placed]
 
     def search(self, alpha): # the best of a few seeds and corrected alphas
         chosen, tried, control = self.editor.chosen, [], alpha
@@ -414,19 +462,21 @@ class _Shot:
         share = self.share(self.apply(parameters))
         return _Painted(parameters, control, strength, share, _alpha(self.before, share))
 
-    def guidance(self, alpha): # log odds of the product's share in the crop, for its gradient
+    def guidance(self, alpha): # log odds of the product's share in each crop, for its gradient
+        import torch
         from akv.attention import log_odds_of_share, share_weights
-        from akv.controlnet import cut_out, edit_box
-        M, attention = self.masks[self.lead], self.editor.model
-        window = cut_out(M, edit_box(self.target, self.editor.diffusion.image_size), 'constant')
-        weight = math.copysign(self.editor.chosen.attention_guidance, math.log(alpha)) if alpha != 1 else 0.
+        from akv.controlnet import cut_out, edit_boxes
+        attention, chosen, places = self.editor.model, self.editor.chosen, [self.places[i] for i in self.shown]
+        boxes = edit_boxes(places, self.editor.diffusion.image_size, together=chosen.cross_frame)
+        windows = [cut_out(self.masks[i], box, 'constant') for i, box in zip(self.shown, boxes)]
+        weight = math.copysign(chosen.attention_guidance, math.log(alpha)) if alpha != 1 else 0.
         def score(x): # [B, 3, h, w] in [-1, 1]
             log_p = attention(attention.resize(x.add(1).div(2).clamp(0, 1)))
-            weights = tuple(w[None] for w in share_weights(window, log_p.shape[1:]))
-            return weight * log_odds_of_share(log_p, weights).sum()
+            weights = zip(*(share_weights(window, log_p.shape[1:]) for window in windows))
+            return weight * log_odds_of_share(log_p, tuple(map(torch.stack, weights))).sum()
         return score
 
-# %% ../nbs/16_editing.ipynb #8f4cbc90
+# %% ../nbs/16_editing.ipynb #c845ae5c
 EDITORS = dict(photometric=PhotometricEditor, controlnet=ControlNetEditor)
 
 def make_editor(
@@ -450,7 +500,7 @@ def editor_of(
     "The editor that applies stored parameters. Raises `AkvError`."
     return EDITORS[_known(name)](Settings())
 
-# %% ../nbs/16_editing.ipynb #5d2da336
+# %% ../nbs/16_editing.ipynb #1f26d059
 @dataclass(frozen=True)
 class WorkUnit:
     "One piece of editing. Its `hash` covers everything the result depends on, so equal hashes mean equal bytes."
@@ -473,7 +523,7 @@ class WorkUnit:
     def hash(self)->str: # 32 hex digits
         return content_hash(asdict(self))[:32]
 
-# %% ../nbs/16_editing.ipynb #9ce864a6
+# %% ../nbs/16_editing.ipynb #ecf94dfe
 def measured_frames(
     start:int, # first frame of the scene
     weights, # [frames of the scene] in [0, 1]
@@ -486,7 +536,7 @@ def measured_frames(
     if image_frame in full: chosen[np.abs(chosen - image_frame).argmin()] = image_frame
     return tuple(int(i) for i in chosen)
 
-# %% ../nbs/16_editing.ipynb #8309b797
+# %% ../nbs/16_editing.ipynb #30e8aa50
 @dataclass(frozen=True)
 class Use:
     "A scene of a variant, the unit that edits it, and how much of the edit each frame gets."
@@ -500,10 +550,11 @@ def _editor_facts(editor, settings): # what the editor adds to a unit
     return dict(editor=editor.name, settings=json.dumps(editor.settings, sort_keys=True), model=editor.model_hash,
                 seed=settings.editing.seed)
 
-def _video_weights(project, video_id, settings): # {variant: {scene number: weights}}; empty for an ad of images
+def _video_weights(project, video_id, scenes, settings): # {variant: {scene number: weights}}; empty for an ad of images
     video, e = project.source_video(video_id), settings.experiments
     if video is None or not project.scenes_csv(video_id).is_file(): return {}
-    windows, times = Windows(read_scenes(project, video_id), e.window_type, e.ramp_seconds), probe(video).times
+    windows = video_windows(project, video_id, scenes, e.window_type, e.ramp_seconds, e.equal_exposure)
+    times = probe(video).times
     return {v: windows.weights(v, times) for v in VARIANTS}
 
 def _plan_scene(source, rows, weights, measure_frames, facts, conditioned):
@@ -535,7 +586,7 @@ def plan_units(
     facts = _editor_facts(editor, settings)
     for video_id in list(read_json(project.manifest)['videos']) if video_ids is None else video_ids:
         tables = {v: read_table(project.variant_scenes_csv(video_id, v)).set_index('scene_number') for v in VARIANTS}
-        weights = _video_weights(project, video_id, settings)
+        weights = _video_weights(project, video_id, [int(n) for n in tables['baseline'].index], settings)
         for scene in tables['baseline'].index:
             source = SceneSource(project, video_id, int(scene), settings.editing.feather)
             rows = {v: table.loc[scene] for v, table in tables.items()}
@@ -546,7 +597,7 @@ def plan_units(
                 uses.append(use)
     return units, uses
 
-# %% ../nbs/16_editing.ipynb #a05f9704
+# %% ../nbs/16_editing.ipynb #276990ea
 def judge(
     unit:WorkUnit,
     dose:dict, # from the editor's `fit` or `fit_placebo`
@@ -562,7 +613,7 @@ def judge(
     if abs(dose['delivered_alpha'] / unit.alpha - 1) <= tolerance: return 'delivered', ''
     return 'under_dosed', f"alpha {dose['delivered_alpha']:.3f} of {unit.alpha:g} at the bounds of a natural look"
 
-# %% ../nbs/16_editing.ipynb #dc00c7b1
+# %% ../nbs/16_editing.ipynb #8ddd5a5b
 def unit_folder(
     project:Project,
     unit_hash:str,
@@ -582,11 +633,11 @@ def load_unit(
 def _fit_unit(project, unit, editor, source, indices, frames, masks):
     "(region of each frame, parameters, dose). Raises `ManipulationError` where there is nothing to fit."
     regions = [source.region(i) for i in indices]
-    if unit.kind == 'dose': return regions, *editor.fit(frames, masks, regions, unit.alpha, source)
+    if unit.kind == 'dose': return regions, *editor.fit(frames, masks, regions, unit.alpha, source, indices)
     regions, energy = [source.placebo_region(i) for i in indices], load_unit(project, unit.needs)['energy']
     if not all(r.any() for r in regions): raise ManipulationError('the product covers the placebo region')
     if not energy: raise ManipulationError('the boost that the placebo is to match changed nothing')
-    return regions, *editor.fit_placebo(frames, masks, regions, energy, source)
+    return regions, *editor.fit_placebo(frames, masks, regions, energy, source, indices)
 
 def _decide(unit, share, baseline, fit, tolerance):
     "(status, reason, and the regions, parameters and dose to use): what was fitted, or `baseline` where it cannot be."
@@ -618,9 +669,9 @@ def run_unit(
     frames, regions = [frames[i] for i in indices], [source.region(i) for i in indices]
     status, reason, (regions, parameters, dose) = _decide(
         unit, mean_share(frames, masks, editor.model),
-        lambda: (regions, *editor.fit(frames, masks, regions, 1, source)),
+        lambda: (regions, *editor.fit(frames, masks, regions, 1, source, indices)),
         lambda: _fit_unit(project, unit, editor, source, indices, frames, masks), settings.editing.tolerance)
-    edited = [editor.apply(f, r, parameters) for f, r in zip(frames, regions)]
+    edited = [editor.apply(f, r, parameters, index=i) for i, f, r in zip(indices, frames, regions)]
     for i, e in zip(indices, edited): save_image(e, folder/f'{i:06d}.png')
     energy = float(np.mean([np.square(e.astype(np.float32) - f).mean() for f, e in zip(frames, edited)]))
     region = dict(feather=feather, of='placebo' if unit.kind == 'placebo' and status != 'cannot' else 'product',
@@ -630,7 +681,7 @@ def run_unit(
         reason=reason, dose=dose, energy=energy, region=region, parameters=parameters))
     return load_unit(project, unit.hash)
 
-# %% ../nbs/16_editing.ipynb #51361f8c
+# %% ../nbs/16_editing.ipynb #750790ce
 def edited_frame(
     source:SceneSource,
     use:Use,
@@ -643,12 +694,12 @@ def edited_frame(
     weight = _weight(source, use, record, index)
     if not weight: return frame
     region = source.placebo_region(index) if record['region']['of'] == 'placebo' else source.region(index)
-    return editor_of(record['editor']).apply(frame, region, record['parameters'], weight)
+    return editor_of(record['editor']).apply(frame, region, record['parameters'], weight, index)
 
 def _weight(source, use, record, index): # what asks for no change goes all the way through the editor, too
     return 1. if record['kind'] == 'baseline' or record['status'] == 'cannot' else use.weights[index - source.start]
 
-# %% ../nbs/16_editing.ipynb #8f9a6190
+# %% ../nbs/16_editing.ipynb #46b10616
 def edit_scenes(
     project:Project,
     settings:Settings=None,
