@@ -47,6 +47,7 @@ _ARGUMENTS = dict(
     columns=_argument('--columns', metavar='A=B,...',
                       help="for a table of another kind, what its columns are called: "
                            "stimulus=image,subject=viewer,x=x,y=y,duration=ms"),
+    heatmaps=_argument('--heatmaps', action='store_true', help='lay over each picture where the attention model looks'),
     screen=_argument('--screen', metavar='WIDTHxHEIGHT', help='the screen that gaze was recorded on, pixels'),
     picture=_argument('--picture', metavar='X,Y,WIDTH,HEIGHT', help='where on that screen the ad was shown, pixels'),
     ratings=_argument('--ratings', metavar='FILE', help='table patch,rater,score (1 to 6)'),
@@ -78,15 +79,14 @@ class Command:
     example:str
     arguments:tuple   # names in _ARGUMENTS
     work:object       # called with the parsed arguments, returns the exit code
-    later:bool = False # whether it is for a later version
 
 COMMANDS = {}
 
-def _command(summary, example, *arguments, later=False):
+def _command(summary, example, *arguments):
     "Register the function below as a subcommand of its name."
     def register(work):
         name = work.__name__.strip('_')
-        COMMANDS[name] = Command(name, summary, example, arguments, work, later)
+        COMMANDS[name] = Command(name, summary, example, arguments, work)
         return work
     return register
 
@@ -216,7 +216,7 @@ def _chain(args, sources=None, keep=True):
     project = Project(args.output)
     named = 'box', 'boxes', 'masks', 'attention', 'fixations', 'ratings'
     given = Given(**{name: getattr(args, name, None) for name in named}, columns=_columns(args), placement=_placement(args),
-                  ground=getattr(args, 'ground', 'transparent'))
+                  ground=getattr(args, 'ground', 'transparent'), heatmaps=getattr(args, 'heatmaps', False))
     settings = _settings(args)
     chain = Chain(project, settings, given, sources, _bars())
     given.check(len(sources or getattr(args, 'ids', None) or project.video_ids()))
@@ -361,6 +361,15 @@ def _assemble(args):
     time stamps, size and sound."""
     return _stage(args, 'assemble', _with_variants, lambda p: f"videos in {p.videos}")
 
+@_command('the variants side by side, to be looked at', 'akv compare clip --heatmaps --output my_ads', 'ids', 'heatmaps',
+          'settings', 'output')
+def _compare(args):
+    """Write outputs/comparison/ID.mp4, the source and its seven variants side by side with the dose under each, and
+    ID.png, a sheet of the same at a few moments.
+
+    With --heatmaps the attention model's view lies over the pictures; that takes longer."""
+    return _stage(args, 'compare', _with_variants, lambda p: f"comparison in {p.outputs/'comparison'}")
+
 @_command('measure what the edits did', 'akv check --output my_ads', 'ids', 'settings', 'output')
 def _check(args):
     """Measure every edited scene with the attention model and with those that took no part in the edit, and write
@@ -403,20 +412,6 @@ def _train(args):
     return 0
 
 # %% ../nbs/23_cli.ipynb #d5e46400
-_LATER = dict(
-    compare=('compare ways of carrying edits through a video',
-             'The edits are carried along the tracked masks (`akv assemble`); `akv check` measures what they do.'))
-
-def _later(name, summary, instead):
-    def work(args):
-        print(f"akv {name} is not in this version yet. {instead}", file=sys.stderr)
-        return 2
-    work.__name__, work.__doc__ = name, f"Not in this version yet: {summary}. {instead}"
-    _command(f'{summary} (not in this version yet)', f'akv {name}', later=True)(work)
-
-for _name in _LATER: _later(_name, *_LATER[_name])
-
-# %% ../nbs/23_cli.ipynb #b093b8c8
 def main(
     argv=None, # arguments; None: those of the process
 )->int:        # 0 well, 1 a fault that is told, 2 a command line that makes no sense, 130 stopped by the user
@@ -425,7 +420,7 @@ def main(
     args, rest = parser.parse_known_args(argv)
     if args.command is None: parser.print_help(); return 0
     command = COMMANDS[args.command]
-    if rest and not command.later: args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest: args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     _listen(args.debug)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # waiting threads sleep: on a busy machine five times as fast
     try: return command.work(args)

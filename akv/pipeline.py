@@ -21,7 +21,7 @@ from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator
 from .editing import EDITORS, edit_scenes, load_unit, plan_units
 from .temporal import assemble_videos
-from .check import manipulation_check
+from .check import COLUMNS as CHECK_COLUMNS, manipulation_check
 
 # %% ../nbs/22_pipeline.ipynb #9300f38d
 def name_videos(
@@ -103,10 +103,11 @@ def project_settings(
     if isinstance(settings, (str, Path)): settings = load_settings(settings)
     if settings is None: settings = load_settings(project.settings_yaml if project.settings_yaml.is_file() else None)
     chosen = [('editing.editor', settings.editing.editor, EDITORS),
-              ('video.temporal_method', settings.video.temporal_method, ('optical_flow',)),
               ('model.attention_model', settings.model.attention_model, ('akv',))]
     later = [f"{key} {value}" for key, value, known in chosen if value not in known]
     if later: raise SettingsError(f"{', '.join(later)}: not in this version yet; leave the line out to use the default")
+    if settings.video.flow == 'raft' and not settings.video.raft_weights:
+        raise SettingsError("video.flow is raft, but video.raft_weights names no file; download torchvision's, or use dis")
     return settings
 
 def _keep_settings(project, settings):
@@ -130,6 +131,7 @@ class Given:
     ratings:object = None    # file of ratings of the patches that `akv patches` wrote
     rater:object = None      # a callable that rates patches in place of LLaVA
     ground:str = 'transparent'  # of patches to be rated: transparent or grey
+    heatmaps:bool = False    # lay the attention model's view over compared videos
 
     def check(self, videos): # how many
         "Raise `AkvError` for what could not be used, before anything is made."
@@ -311,7 +313,8 @@ class Chain:
         if not p.valid_scenes_csv.is_file():
             raise AkvError(f"{p.valid_scenes_csv}: not found; run `akv validate` first")
         maker = VideoVariantGenerator(p.valid_scenes_csv, e.boost_alpha, e.reduction_alpha,
-                                      self.settings.data.image_size, e.window_type, e.ramp_seconds)
+                                      self.settings.data.image_size, e.window_type, e.ramp_seconds,
+                                      e.equal_exposure)
         rows = maker.scenes_of(video_id)
         inputs = [p.resolve(f) for c in ('keyword_mask_path', 'attention_heatmap_path') for f in rows[c]]
         table = p.scenes_csv(video_id)
@@ -336,11 +339,28 @@ class Chain:
             assemble_videos(self.project, video_id, self.uses(video_id), self.settings, self.progress)
         else: notice(f"{video_id} came as images: its scenes were edited, and there is no video to assemble")
 
+    def compare(self, video_id):
+        "Source and variants side by side."
+        from akv.temporal import VideoEditor, dose_weights
+        p = self.project
+        source = _source(p, video_id)
+        if source is None: raise AkvError(f"{video_id} came as images: there is no video to compare")
+        videos = {v: p.video(video_id, v) for v in VARIANTS}
+        missing = [path.name for path in videos.values() if not path.is_file()]
+        if missing: raise AkvError(f"{video_id}: {', '.join(missing)} are not there; run `akv assemble` first")
+        doses = {'source': np.zeros(probe(source).frames), **dose_weights(p, video_id, self.uses(video_id))}
+        VideoEditor(self.settings).compare(
+            {_words(name): path for name, path in dict(source=source, **videos).items()},
+            p.outputs/'comparison'/f'{video_id}.mp4', heatmaps=self.given.heatmaps or None, progress=self.progress,
+            weights={_words(name): dose for name, dose in doses.items()})
+
     def check(self, video_id):
         "The manipulation check."
         uses = self.uses(video_id)
         witness = _WITNESS if _WITNESS.is_file() else None
-        key = content_hash([[u.variant, u.scene_number, u.unit] for u in uses], sorted({u.unit for u in uses}), witness)
+        baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
+        key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS,
+                           baseline if baseline.is_file() else None, self.settings.video.model_dump())
         if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
         manipulation_check(self.project, uses, self.settings, self.progress)
         self.cache.mark('check', video_id, key, [])
@@ -550,6 +570,39 @@ def _attention_pictures(before, after, mask):
     return heat(before, p), heat(after, q), over(after, colormaps['RdBu_r'](.5 + .5*scale), .1 + .8*np.abs(scale)**.7)
 
 # %% ../nbs/22_pipeline.ipynb #f0cc225e
+_MOTION_WORDS = ('Steady or not', "A dot is a scene, the large one the median. Read the first panel with the second: more "
+                 "contrast raises warping error, and does not flicker.")
+
+def _motion_html(part):
+    "How steady the edits are, a row a variant, and what the encoder did; nothing where nothing moves."
+    from akv.plots import figure_png, temporal_plot
+    measures = {'warping_error_ratio': 2, 'flicker_inside': 1, 'flicker_outside': 1, 'drift': 1, 'frame_correlation': 3,
+                'stlpips': 3}
+    check = part.check.reindex(columns=[*part.check.columns.difference(measures), *measures])
+    if check[['flicker_inside', 'drift']].isna().all(axis=None): return ''
+    groups = {v: check[(check['variant'] == v) & (check['treated'] | (v == 'baseline'))] for v in VARIANTS}
+    def shown(g, c): return _number(g[c].max() if c == 'flicker_outside' else g[c].median(), measures[c])
+    rows = [[part.name(v), *(shown(g, c) for c in measures)] for v, g in groups.items() if len(g)]
+    columns = ['variant', "warping error / the source's", 'flicker', 'flicker outside the region', 'drift',
+               'frame to frame', 'distance from the source']
+    figure = _figure(_uri(figure_png(temporal_plot(check), 150), 'png'), _MOTION_WORDS[0],
+                     f"<b>{_MOTION_WORDS[0]}.</b> {_MOTION_WORDS[1]}", 'motion')
+    return f'''<h3>In motion</h3><p class="say">Between neighbouring frames, along the motion, and before encoding. Flicker
+is how much the edit itself changes from one frame to the next, drift how far it is from what it was in the scene's first
+frame: in steps of brightness, of which a screen has 256, so that 1 is the least that can be shown. Outside the region it
+should be 0.</p>
+{_table(rows, columns, columns[1:])}
+{figure}{_codec_html(check)}'''
+
+def _codec_html(check):
+    "What the encoder did, in a sentence."
+    if 'codec_psnr' not in check or check['codec_psnr'].isna().all(): return ''
+    psnr, ssim = (check.drop_duplicates('scene_number')[c] for c in ('codec_psnr', 'codec_ssim'))
+    return (f'<p class="say">The encoder changes all pixels of all seven videos alike, and none of that is in the numbers '
+            f'above: against the source PSNR {_number(psnr.median(), 1)} dB, SSIM {_number(ssim.median(), 3)} (medians; '
+            f'worst scene {_number(psnr.min(), 1)} dB, {_number(ssim.min(), 3)}).</p>')
+
+# %% ../nbs/22_pipeline.ipynb #5059d3d0
 def _numbers_html(part):
     "Every treated scene of the manipulation check."
     verified = _verified(part.check)
@@ -577,9 +630,10 @@ times the odds that a look falls on the product. For the placebo, which changes 
 <h3>Where attention goes</h3><p class="say">As the attention model sees it: the scenes in which full boost reached most,
 the middle and the least, and the middle one of the reduction. In the difference, red gains and blue loses.</p>
 {_attention_html(part)}
+{_motion_html(part)}
 <details><summary>Every number of the manipulation check</summary>{_numbers_html(part)}</details></section>'''
 
-# %% ../nbs/22_pipeline.ipynb #4f6d45a0
+# %% ../nbs/22_pipeline.ipynb #854cddf8
 def _faults_part(project, check, faults):
     "What was left out or fell short, with the reasons."
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
@@ -651,6 +705,18 @@ spectral residual and colour contrast, none of which took part in the search. A 
 would be no dose. They are witnesses of the direction, not of the amount.</dd>
 <dt>Outside the region</dt><dd>Only the product and a soft edge of at most {feather:g} % of the short side are edited.
 All other pixels equal the source's before the video is encoded.</dd>
+<dt>In motion</dt><dd>Measured on {pairs} of neighbouring frames of each scene, as the variant shows them, before the video
+is encoded. Optical flow says where a pixel of one frame was in the one before; pixels that were hidden do not count.
+<i>Warping error</i> is what a frame differs by from the one before it, brought along the motion, round the region, and
+is divided by that of the untouched frames: above 1 the variant moves less smoothly than the source, but more contrast and
+more sharpness raise it, too, with the source's own grain, and blur lowers it. <i>Flicker</i> and <i>drift</i> look at the
+edit alone, the difference between edited and original, averaged over small squares: its change from one frame to the
+next, and from the scene's first frame. Some drift is the product's own: as it turns, and as the light changes, the same
+adjustment makes another difference. A placebo's region stands still, so that it drifts where the camera moves.
+<i>Frame to frame</i> is the correlation of neighbouring frames, to be compared with the baseline's; the <i>distance from
+the source</i> is ST-LPIPS of the region and what surrounds it, 0 for equal pictures.</dd>
+<dt>The encoder</dt><dd>PSNR and SSIM of frames of the baseline video against the source's: what encoding alone does. Where
+an editor paints in the baseline, too, only what lies outside its region is compared.</dd>
 <dt>Energy, region</dt><dd>Energy is the mean squared change of a colour value (0 to 255) over the whole picture;
 region is the part of the picture that could be changed.</dd></dl>'''
 
@@ -669,9 +735,11 @@ def _methods_part(project, settings):
     e, d = settings.experiments, settings.editing
     words = _METHODS.format(window='scenes' if e.window_type == 'thirds' else 'time', boost=e.boost_alpha,
                             reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
-                            feather=100*d.feather)
+                            feather=100*d.feather, pairs=_pairs_words(settings.video.check_pairs))
     limits = _LIMITS.replace('</ul>', f'{_TINY}</ul>') if _is_tiny(settings) else _LIMITS
     return f'<h2>How to read this</h2>{words}<h2>Limits</h2>{limits}'
+
+def _pairs_words(n): return 'all pairs' if not n else 'a pair' if n == 1 else f'up to {n} pairs'
 
 _TINY = '''<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the path
 works, not what diffusion can do.</li>'''
@@ -690,7 +758,7 @@ def _settings_part(project, settings):
     facts = _table(rows, ['', ''])
     return f'<details><summary>Settings, version and model</summary>{facts}<pre>{_text(text)}</pre></details>'
 
-# %% ../nbs/22_pipeline.ipynb #5059d3d0
+# %% ../nbs/22_pipeline.ipynb #ef0dde57
 _STYLE = '''
 :root { --ink: #1c2430; --pale: #667085; --line: #e4e7ec; --good: #00795a; --short: #b45309; --none: #667085; }
 * { box-sizing: border-box; }
@@ -741,6 +809,7 @@ td:first-child { white-space: nowrap; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.5rem;
   align-items: end; }
 .before { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 2rem 1.5rem; }
+.motion { max-width: 54rem; margin-top: 1rem; }
 .three { display: grid; grid-template-columns: repeat(3, minmax(0, 10rem)); gap: .4rem; }
 .before p { font-size: .82rem; margin: .4rem 0 0; }
 dl { max-width: 52rem; }
@@ -812,7 +881,7 @@ def make_report(
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
 
-# %% ../nbs/22_pipeline.ipynb #ef0dde57
+# %% ../nbs/22_pipeline.ipynb #c3dd9dff
 @dataclass
 class RunResult:
     "What came of a run."
@@ -851,7 +920,7 @@ def read_check(
     check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
     return check
 
-# %% ../nbs/22_pipeline.ipynb #1f29bc0e
+# %% ../nbs/22_pipeline.ipynb #09a1b078
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -906,7 +975,7 @@ def _through(chain, video_ids):
         video_ids = chain.each(video_ids, stage)
     return True
 
-# %% ../nbs/22_pipeline.ipynb #6b2f2d63
+# %% ../nbs/22_pipeline.ipynb #a042698c
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars
