@@ -272,17 +272,21 @@ def compare_videos(
     times=6,         # columns of the contact sheet
     crf=18,          # quality, 0 to 51
     preset='veryfast', # x264's speed
+    progress=False,  # show a bar
 )->Path:             # output
     """Write several videos side by side, with labels, and with heatmaps and dose where given.
 
     Time stamps and sound are the first video's. Raises `VideoError` for unreadable videos, labels that are not
     different, and weights that do not fit."""
+    from tqdm.auto import tqdm
     paths = _named(videos, labels)
     infos = {label: probe(path) for label, path in paths.items()}
     grid = _Grid(infos, 2*round(height/2), _checked_weights(weights, infos), columns)
     info, heatmap = _schedule(list(infos.values())), _heatmap_of(heatmaps)
+    pictures = _compared(paths, grid, info.times, heatmap, max(1, int(every)))
+    bar = dict(total=info.frames, desc='side by side', unit='frame', disable=not progress)
     with VideoWriter(output, _plain_info(info, grid.size), crf, preset) as writer:
-        for picture in _compared(paths, grid, info.times, heatmap, max(1, int(every))): writer.write(picture)
+        for picture in tqdm(pictures, **bar): writer.write(picture)
     if sheet is True: sheet = Path(output).with_suffix('.png')
     if sheet: contact_sheet(paths, sheet, times, heatmap, weights)
     return Path(output)
