@@ -218,10 +218,11 @@ def _surroundings(region): # and what borders on it, a twentieth of the short si
     return cv2.dilate(region.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 # %% ../nbs/18_check.ipynb #40fa8866
-def _streamed(source, starts, copy, take): # (index, frame, the same frame of a copy, carried edits) of the pairs' frames
+def _streamed(source, starts, copy, take): # (index, frame, the same of a copy, carried edits) of the pairs' frames
     wanted, ends = {i for s in starts for i in (s, s + 1)}, (starts[0], starts[-1] + 2)
     nothing = ((None, None) for _ in range(*ends))
-    copies, carried = iter_frames(copy, *ends) if copy else nothing, take.carried() or ((None, {}) for _ in range(*ends))
+    copies = iter_frames(copy, *ends) if copy else nothing
+    carried = take.carried() or ((None, {}) for _ in range(*ends))
     for (i, frame), (_, copied), (_, edits) in zip(iter_frames(source.video, *ends), copies, carried):
         if i in wanted: yield i, frame, copied, edits
 
@@ -265,7 +266,8 @@ class _SceneCheck:
     def __init__(self, project, source, uses, models, settings):
         self.project, self.source, self.models, self.known = project, source, models, {}
         self.records = {u.unit: load_unit(project, u.unit) for u in uses}
-        self.motion, self.codec = motion_check(project, source, uses, self.records, settings.video.check_pairs, settings)
+        pairs = settings.video.check_pairs
+        self.motion, self.codec = motion_check(project, source, uses, self.records, pairs, settings)
         self.baseline = next(self.records[u.unit] for u in uses if u.variant == 'baseline')
         self.frames = source.frames({i for record in self.records.values() for i in record['frames']})
 
@@ -319,7 +321,8 @@ def manipulation_check(
     requested = {(v, u): _requested(project, v, u) for v, u in {(use.video_id, use.variant) for use in uses}}
     bar = tqdm(scenes.items(), desc='manipulation check', unit='scene', disable=not progress)
     for (video_id, n), scene_uses in bar:
-        check = _SceneCheck(project, SceneSource(project, video_id, n, settings.editing.feather), scene_uses, models, settings)
+        source = SceneSource(project, video_id, n, settings.editing.feather)
+        check = _SceneCheck(project, source, scene_uses, models, settings)
         for use in scene_uses:
             row = dict(video_id=video_id, scene_number=n, variant=use.variant, **check.row(use))
             asked = requested[video_id, use.variant][str(n)]

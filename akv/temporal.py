@@ -139,7 +139,8 @@ def _keyframes(take, units, flow=None):
     "The frames of a scene that are edited: where the dose was measured, and those that flow asks for."
     frames = iter_frames(take.source.video, take.start, take.stop)
     measured = {i for unit in units for i in take.records[unit]['frames']}
-    chosen = choose_keyframes(frames, take.video.keyframe_interval, mask=take.source.mask, flow=flow or make_flow(take.video))
+    chosen = choose_keyframes(frames, take.video.keyframe_interval, mask=take.source.mask,
+                              flow=flow or make_flow(take.video))
     return sorted(measured | set(chosen))
 
 def _units(take, parts): # what has to be carried for these parts: the baseline too, where one fades into it
@@ -172,7 +173,8 @@ class _Carrier:
         return moved.edited(mine, take.region(unit, moved.index), regions, weight)
 
 # %% ../nbs/17_temporal.ipynb #a5f3df6d
-_SAVE, _LOAD = ({'rerender': a, 'fresco': b} for a, b in ((save_for_rerender, save_for_fresco), (load_from_rerender, load_from_fresco)))
+_SAVE = dict(rerender=save_for_rerender, fresco=save_for_fresco)
+_LOAD = dict(rerender=load_from_rerender, fresco=load_from_fresco)
 
 class _External:
     "Edits of a scene that another program carries."
@@ -222,7 +224,9 @@ def _carrier(take, parts):
 
 def _fault(take): # why another program cannot take this scene, or ''
     n, video = take.stop - take.start, take.video
-    try: keyframes_for_rerender(n, video.keyframe_interval) if video.temporal_method == 'rerender' else keyframes_for_fresco(n)
+    try:
+        if video.temporal_method == 'rerender': keyframes_for_rerender(n, video.keyframe_interval)
+        else: keyframes_for_fresco(n)
     except AkvError as error:
         notice(f'{take.source}: {error}; its edits are carried by optical flow')
         return str(error)
@@ -231,7 +235,9 @@ def _fault(take): # why another program cannot take this scene, or ''
 def waiting_commands(
     takes, # [SceneTake] of an ad
 )->list: # command lines, one for each edit whose frames are not there yet
-    "What other programs have still to be asked for; their folders are written. Raises `AkvError` for a path they cannot take."
+    """What other programs have still to be asked for; their folders are written.
+
+    Raises `AkvError` for a path they cannot take."""
     commands = []
     for take in takes:
         if take.video.temporal_method not in _SAVE: continue
@@ -280,8 +286,8 @@ def fill_takes(
     whole, at = [], 0
     for take in sorted(takes, key=lambda t: t.start):
         if take.start < at or take.stop > frames or take.stop <= take.start:
-            raise AkvError(f'frames {take.start} to {take.stop - 1} are not a stretch of their own in a video of {frames} '
-                           'frames; cut the video again')
+            raise AkvError(f'frames {take.start} to {take.stop - 1} are not a stretch of their own in a video of '
+                           f'{frames} frames; cut the video again')
         if take.start > at: whole.append(Take(at, take.start, names))
         whole.append(take)
         at = take.stop
@@ -300,7 +306,8 @@ def write_videos(
     from tqdm.auto import tqdm
     info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
     takes = fill_takes(takes, info.frames, tuple(paths))
-    bar = tqdm(total=info.frames, desc=f'{len(paths)} videos', unit='frame', disable=not progress)
+    many = f"{len(paths)} video{'s' if len(paths) > 1 else ''}"
+    bar = tqdm(total=info.frames, desc=many, unit='frame', disable=not progress)
     with bar:
         if not can_join(encoding.codec): return _write_whole(source, info, paths, takes, encoding, bar)
         with _scratch(scratch, paths) as folder:
@@ -325,7 +332,8 @@ def _scratch(folder, paths):
 def _write_take(source, info, take, names, encoding, folder, key, bar):
     "{part: segment}; those that lie there from a run that was stopped are not made again."
     parts = list(dict.fromkeys(take.parts[name] for name in names))
-    name_of = {part: folder/f'{content_hash(key, take.start, take.stop, part, vars(encoding))[:32]}.mp4' for part in parts}
+    def name(part): return content_hash(key, take.start, take.stop, part, vars(encoding))[:32]
+    name_of = {part: folder/f'{name(part)}.mp4' for part in parts}
     todo = {part: path for part, path in name_of.items() if not path.exists()}
     writers = {part: SegmentWriter(path, info, take.start, take.stop, encoding) for part, path in todo.items()}
     if todo:
@@ -384,15 +392,17 @@ def assemble_videos(
     key = content_hash(source, [[t.start, t.stop, t.parts] for t in takes], vars(encoding), how)
     paths, cache = {variant: project.video(video_id, variant) for variant in VARIANTS}, StageCache(project)
     if cache.is_done('videos', video_id, key): return paths
-    write_videos(source, paths, takes, encoding, project.outputs/'.segments'/video_id, content_hash(source, how), progress)
-    write_provenance(project.outputs/'videos', 'outputs/edited_scenes and the source videos', how.get('method'), vars(encoding))
+    scratch = project.outputs/'.segments'/video_id
+    write_videos(source, paths, takes, encoding, scratch, content_hash(source, how), progress)
+    made_from = 'outputs/edited_scenes and the source videos'
+    write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
     cache.mark('videos', video_id, key, paths.values())
     return paths
 
 def _carrying(takes, video): # the settings that matter: none where every frame is edited by itself
     if all(take.is_exact(unit) for take in takes for unit in take.records): return {}
-    return dict(method=video.temporal_method, interval=video.keyframe_interval, blend=video.blend_window, flow=video.flow,
-                weights=video.raft_weights)
+    return dict(method=video.temporal_method, interval=video.keyframe_interval, blend=video.blend_window,
+                flow=video.flow, weights=video.raft_weights)
 
 def dose_weights(
     project:Project,
@@ -418,28 +428,36 @@ class KeyframeTake(Take):
         region_of=None, # index -> [H, W] in [0, 1]: where the edit may be seen
         **how, # for `follow_edits`: blend_window, flow, box
     ):
-        self.start, self.stop, self.edits, self.parts, self.region_of, self.how = start, stop, edits, parts, region_of, how
+        self.start, self.stop, self.edits, self.parts = start, stop, edits, parts
+        self.region_of, self.how = region_of or (lambda index: None), how
 
     def edit(self, frames, wanted):
         parts = [part for part in wanted if part != 'source']
-        def edited_at(i, frame): return {part: _picture(self.edits[part][i]) for part in parts}
+        def edited_at(i, frame): return {part: self._within(i, frame, _picture(self.edits[part][i])) for part in parts}
         keyframes = sorted({i for part in parts for i in self.edits[part]})
-        region_of = self.region_of or (lambda i: None)
         for moved, differences in follow_edits(frames, keyframes, edited_at, **self.how):
-            region = region_of(moved.index)
-            regions = None if region is None else {k: region_of(k) for k, _, _ in moved.sources}
+            region = self.region_of(moved.index)
+            regions = None if region is None else {k: self.region_of(k) for k, _, _ in moved.sources}
             made = {part: moved.edited(differences[part], region, regions) for part in parts}
             yield moved.index, {part: made.get(part, moved.frame) for part in wanted}
+
+    def _within(self, i, frame, edited): # faded out at the region's edge, unless it stays within it as it is
+        region = self.region_of(i)
+        if region is None or not (edited != frame)[region == 0].any(): return edited
+        from akv.photometric import composite
+        return composite(frame, edited, region)
 
 def _picture(edit): return edit if isinstance(edit, np.ndarray) else load_image(edit)
 
 def read_edits(
     edits, # {index: uint8 [H, W, 3] or file}, or a folder of {index}.png, as 000123.png
 )->dict: # {index: uint8 [H, W, 3] or file}
-    "Edited frames with their place in the video; files are read when their frame comes by. Raises `AkvError` where there are none or a name is no number."
+    """Edited frames with their place in the video; files are read when their frame comes by.
+
+    Raises `AkvError` where there are none, or a name is no number."""
     if not hasattr(edits, 'items'):
         folder = Path(edits)
-        files = sorted(p for p in folder.glob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg')) if folder.is_dir() else []
+        files = sorted(p for p in folder.glob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg'))
         odd = next((p for p in files if not p.stem.isdecimal()), None)
         if odd: raise AkvError(f'{odd}: name edited frames by their number in the video, from 0: 000123.png')
         edits = {int(p.stem): p for p in files}
@@ -457,7 +475,7 @@ def _region_of(masks, feather):
         if callable(masks): return masks(i)
         if hasattr(masks, 'items'): return masks[i]
         path = Path(masks)/f'{i:06d}.png'
-        if not path.is_file(): raise AkvError(f'{path}: no mask of this frame; masks of every frame of the take are needed')
+        if not path.is_file(): raise AkvError(f'{path}: no mask of this frame; every frame of the take needs one')
         return load_mask(path)
     return lambda i: soft_region(mask(i), feather)
 
@@ -480,8 +498,10 @@ class TemporalConsistencyWrapper:
     ):
         "Raises `AkvError` for another method."
         method = 'flow' if method == 'optical_flow' else method
-        if method not in self.METHODS: raise AkvError(f"there is no method {method!r}; choose from {', '.join(self.METHODS)}")
-        self.method, self.keyframe_interval, self.blend_window, self.flow = method, keyframe_interval, blend_window, flow
+        if method not in self.METHODS:
+            raise AkvError(f"there is no method {method!r}; choose from {', '.join(self.METHODS)}")
+        self.method, self.flow = method, flow
+        self.keyframe_interval, self.blend_window = keyframe_interval, blend_window
 
     def keyframes(self,
         original_frames, # [uint8 [H, W, 3]] of one take, or a video file
@@ -497,10 +517,10 @@ class TemporalConsistencyWrapper:
         regions=None, # index -> [H, W] in [0, 1], or {index: region}: where frames may change; None: where the edits do
         weights=None, # index -> 0 to 1, or a list: how much of the edit a frame gets
     ): # yields uint8 [H, W, 3], one for each frame
-        "All frames with the edit. Raises `AkvError` for edits that do not fit, or a method whose program has to be run."
+        "All frames with the edit. Raises `AkvError` for edits that do not fit, or where another program has to be run."
         if self.method in _SAVE:
-            raise AkvError(f"{self.method} is another program: write its folder with save_for_{self.method}, run the command "
-                           f"in run.txt, and bring the frames back with load_from_{self.method}")
+            raise AkvError(f"{self.method} is another program: write its folder with save_for_{self.method}, run the "
+                           f"command in run.txt, and bring the frames back with load_from_{self.method}")
         edits = self._edits(original_frames, edited_keyframes)
         weights = weights if weights is None or callable(weights) else weights.__getitem__
         for _, frame in propagate(_numbered(original_frames), edits, regions, weights, blend_window=self.blend_window,
@@ -522,7 +542,8 @@ class TemporalConsistencyWrapper:
     ): # akv.rerender.Export: folder, command, keys
         "Write what Rerender A Video reads. Raises `AkvError` for what it cannot take."
         interval = None if hasattr(edited_keyframes, 'items') else self.keyframe_interval
-        return save_for_rerender(original_frames, edited_keyframes, output_dir, video_name, **{'interval': interval, **options})
+        return save_for_rerender(original_frames, edited_keyframes, output_dir, video_name,
+                                 **{'interval': interval, **options})
 
     def save_for_fresco(self, original_frames, edited_keyframes, output_dir, video_name, **options):
         "Write what FRESCO reads; arguments as for `save_for_rerender`. Raises `AkvError` for what it cannot take."
@@ -548,7 +569,8 @@ def _scene_files(folder, video_id, output):
     told = [name for name in found if Path(output).stem == name or Path(output).stem.startswith(f'{name}_')]
     chosen = video_id or (max(told, key=len) if told else next(iter(found)) if len(found) == 1 else None)
     if chosen not in found:
-        raise AkvError(f"{folder}: images of {', '.join(found)}; say which with video_id, or by an output named ID_variant.mp4")
+        raise AkvError(f"{folder}: images of {', '.join(found)}; say which with video_id, or by an output named "
+                       "ID_variant.mp4")
     return chosen, {n: [images[k] for k in sorted(images)] for n, images in sorted(found[chosen].items())}
 
 def _project_of(folder): # of .../outputs/edited_scenes/{variant}, or None
@@ -600,7 +622,7 @@ class VideoEditor:
         video, # source file
         edits, # {frame index: uint8 [H, W, 3] or file}, or a folder of 000123.png
         output, # the .mp4 to write
-        masks=None, # product in every frame of an edited take: {index: M}, folder of 000123.png, or function; None: no limit
+        masks=None, # the product in every frame of an edited take: {index: M}, a folder of 000123.png, or a function
         scenes=None, # DataFrame with start_frame and end_frame, or pairs; None: cuts are looked for
         progress:bool=True, # show a bar
     )->Path: # output
@@ -648,21 +670,23 @@ class VideoEditor:
 # %% ../nbs/17_temporal.ipynb #d7dafb2c
 def _check_edits(edits, info):
     for i, image in edits.items():
-        if not 0 <= i < info.frames: raise AkvError(f'{info.path}: an edit of frame {i}, but it has frames 0 to {info.frames - 1}')
+        if not 0 <= i < info.frames:
+            raise AkvError(f'{info.path}: an edit of frame {i}, but it has frames 0 to {info.frames - 1}')
         height, width = _picture(image).shape[:2]
         if (height, width) != (info.height, info.width):
             raise AkvError(f'the edit of frame {i} is {width} x {height}; {info.path} is {info.width} x {info.height}')
 
 def _plain_scene(project, video_id, n):
     path = project.find_scene_images(video_id).get(n) if project else None
-    if path is None: raise AkvError(f'scene {n} of {video_id} has no image; it is in scenes.csv, so the video would have a hole')
+    if path is None: raise AkvError(f'scene {n} of {video_id} has no image; without, the video would have a hole')
     notice(f'scene {n} of {video_id} has no edited image; it is shown as {path.name} from the scene cuts')
     return path
 
 def _of_size(path, size):
     image = load_image(path)
     if image.shape[:2] == size: return image
-    raise AkvError(f'{path} is {image.shape[1]} x {image.shape[0]}, the first image {size[1]} x {size[0]}; make them equal')
+    raise AkvError(f'{path} is {image.shape[1]} x {image.shape[0]}, the first image {size[1]} x {size[0]}; '
+                   'make them equal')
 
 def _slide_info(info, rate, size, frames):
     "What the slideshow's writer has to know: the source's stamps and sound, or none."
@@ -670,10 +694,12 @@ def _slide_info(info, rate, size, frames):
     from akv.video import VideoInfo
     if info is not None:
         if (info.height, info.width) == size and info.frames == frames: return info
-        return replace(info, width=size[1], height=size[0], rotation=0, orientation=(1, 0, 0, 1), pixel_aspect=Fraction(1))
+        return replace(info, width=size[1], height=size[0], rotation=0, orientation=(1, 0, 0, 1),
+                       pixel_aspect=Fraction(1))
     rate = Fraction(rate).limit_denominator(1001)
-    return VideoInfo(Path('slides'), size[1], size[0], frames, Fraction(1, rate.numerator), np.arange(frames)*rate.denominator,
-                     np.full(frames, rate.denominator), rate, False)
+    stamps, durations = np.arange(frames)*rate.denominator, np.full(frames, rate.denominator)
+    tick = Fraction(1, rate.numerator)
+    return VideoInfo(Path('slides'), size[1], size[0], frames, tick, stamps, durations, rate, False)
 
 def _fade(wanted, files, rate):
     "Frames of a cross-fade of a fifth of a second; 0, with a notice, where there is nothing to smooth."

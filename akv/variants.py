@@ -65,7 +65,7 @@ class Windows:
         scenes,                # DataFrame: scene_number, start_frame, end_frame, start_s, end_s; or just scene numbers
         window_type='thirds',  # 'thirds' of the scenes or of the 'seconds'; always seconds with fewer than three scenes
         ramp_seconds=.25,      # length of the fade at an edge inside a scene, >= 0
-        equal=(),              # scenes with the product whose treated seconds early, middle and late are to share equally
+        equal=(),              # scenes with the product, that early, middle and late are to treat equally long
     ):
         "Raises `SettingsError` for another window_type or ramp, `TableError` for scenes that make no sense."
         if window_type not in WINDOW_TYPES:
@@ -142,14 +142,14 @@ def _frame_weights(windows, variant, scene_number, times):
     start, end = windows.spans[scene_number]
     def risen(edge):
         if not start + 1e-9 < edge < end - 1e-9: return np.full(len(times), float(edge <= start + 1e-9))
-        ramp = min(windows.ramp, 2 * (edge - start), 2 * (end - edge))   # whole, so that the mean weight is the coverage
+        ramp = min(windows.ramp, 2 * (edge - start), 2 * (end - edge)) # whole, so that the mean weight is the coverage
         return np.clip((times - edge) / ramp + .5, 0, 1) if ramp else (times >= edge).astype(float)
     first, last = windows.acts(variant)
     return risen(first) - risen(last)
 
 # %% ../nbs/15_variants.ipynb #0da3654d
 def _equal_bounds(windows, scenes):
-    "The three windows cut to the same number of seconds of these scenes: early keeps its first, late its last, middle its central ones."
+    "The windows cut to equally many seconds of these scenes: early keeps its first, late its last, middle its central."
     shown = [[p for n in scenes if n in windows.spans and (p := _overlap(windows.spans[n], bounds))]
              for bounds in windows.bounds]
     lengths = [sum(b - a for a, b in pieces) for pieces in shown]
@@ -201,7 +201,7 @@ def video_windows(
     unknown = sorted(set(scene_numbers) - set(windows.scene_numbers))
     if unknown: raise TableError(f"scene {unknown[0]} of {video_id} is valid, but not in {path}; cut the video again")
     if equal and not all(windows.exposure(v, scene_numbers) for v in THIRDS):
-        notice(f"{video_id}: the product is not seen in every third, so that early, middle and late cannot be of equal length")
+        notice(f"{video_id}: the product is not seen in every third; early, middle and late cannot be of equal length")
     return windows
 
 # %% ../nbs/15_variants.ipynb #2643866e
