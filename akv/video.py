@@ -37,7 +37,8 @@ def _opened(path):
             streams = _pictures(container)
             if not streams: raise VideoError(f'{path}: no video stream in this file; give a video')
             streams[0].thread_type = 'AUTO'
-            yield container, streams[0]
+            try: yield container, streams[0]
+            finally: streams[0].codec_context.flush_buffers()   # waits for its threads
     except av.FFmpegError as error:
         raise VideoError(f'{path}: cannot be read as a video ({error.strerror}); is the file complete?') from error
 
@@ -350,7 +351,7 @@ def iter_frames(
         if wanted >= stop: return
     raise VideoError(f'{path}: ends at frame {wanted} of {info.frames}; did the file change?')
 
-# %% ../nbs/01_video.ipynb #968e7d26
+# %% ../nbs/01_video.ipynb #d9dc2ab7
 def read_frames(
     path,     # video file
     indices,  # frame indices, any order
@@ -366,7 +367,7 @@ def read_frames(
     wanted = set(indices)
     return {i: frame for i, frame in iter_frames(path, indices[0], indices[-1] + 1) if i in wanted}
 
-# %% ../nbs/01_video.ipynb #c9521aee
+# %% ../nbs/01_video.ipynb #16c45dd3
 def audio_packets(
     path,  # video or sound file
 ):         # yields PyAV packets with data, in file order
@@ -381,7 +382,7 @@ def audio_packets(
     except av.FFmpegError as error:
         raise VideoError(f'{path}: its sound cannot be read ({error.strerror})') from error
 
-# %% ../nbs/01_video.ipynb #9009511a
+# %% ../nbs/01_video.ipynb #598ea95b
 _OWN = {'encoder', 'major_brand', 'minor_version', 'compatible_brands', 'vendor_id', 'timecode'}   # the writer's
 _ITUNES = {'title', 'artist', 'album_artist', 'composer', 'album', 'date', 'comment', 'genre', 'copyright',
            'grouping', 'lyrics', 'description', 'synopsis', 'show', 'episode_id', 'network', 'keywords',
@@ -407,7 +408,7 @@ def _left_out(container):
         elif stream.type == 'data' and 'timecode' in stream.metadata: names.append('its time code')
     return names
 
-# %% ../nbs/01_video.ipynb #598ea95b
+# %% ../nbs/01_video.ipynb #d9bd8a4b
 def _add_companions(output, source, sound=True):
     "Add the carried streams of `source` to `output`; {index in the source: stream}."
     added = {}
@@ -436,7 +437,7 @@ def _has_source(info):
 def _check_companions(info, sound=True):
     if _has_source(info): _check_source(str(info.path), Path(info.path).stat().st_mtime_ns, sound)
 
-# %% ../nbs/01_video.ipynb #8f0e9ac6
+# %% ../nbs/01_video.ipynb #9f6db2f0
 @dataclass(frozen=True)
 class Encoding:
     "How pictures are compressed."
@@ -458,7 +459,7 @@ def can_join(
     "Whether stretches that were compressed apart can be put one after another: true of H.264 and H.265 here."
     return codec in ('libx264', 'libx265')
 
-# %% ../nbs/01_video.ipynb #30343cae
+# %% ../nbs/01_video.ipynb #a525eade
 _THREADS, _PLACES = 2, Fraction(1, 1000)
 
 def _stored(image, abcd):
@@ -495,7 +496,7 @@ def _add_pictures(container, info, encoding):
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     return stream
 
-# %% ../nbs/01_video.ipynb #a525eade
+# %% ../nbs/01_video.ipynb #0d794ab4
 class SegmentWriter:
     """Compress the pictures of frames `start` to `stop` - 1 of a source, to be joined with others by `join_segments`.
 
@@ -581,7 +582,7 @@ class SegmentWriter:
             with contextlib.suppress(av.FFmpegError) if kind else contextlib.nullcontext(): self._container.close()
             self._files.__exit__(kind, error, trace)
 
-# %% ../nbs/01_video.ipynb #57899430
+# %% ../nbs/01_video.ipynb #f906b925
 def _packets(path):
     "Compressed pictures of a segment, in file order."
     with av.open(str(path)) as container:
@@ -599,7 +600,7 @@ def _decode_stamps(pts, ranks):
     delay = int(max(0, (np.arange(len(ranks)) - ranks).max()))
     return np.concatenate([pts[:delay] - (pts[delay] - pts[0]), pts[:len(pts) - delay]])
 
-# %% ../nbs/01_video.ipynb #6e78a3ae
+# %% ../nbs/01_video.ipynb #6f1c9d91
 def _parameters(path):
     "What must be equal in the segments of one file."
     with av.open(str(path)) as container:
@@ -617,7 +618,7 @@ def _check_segments(path, info, segments, ranks, encoding):
         if _parameters(segment) != first:
             raise VideoError(f'{segment}: was encoded in another way than {segments[0]}; encode both alike')
 
-# %% ../nbs/01_video.ipynb #6f1c9d91
+# %% ../nbs/01_video.ipynb #e1d8d70f
 def _companion_packets(source, streams):
     "Packets of the given streams of an open source, in file order (the pauses between subtitles are made anew)."
     for packet in source.demux(*streams) if streams else ():
@@ -653,7 +654,7 @@ def _open_output(path, info, sound):
     if chapters: container.set_chapters(chapters)
     return container
 
-# %% ../nbs/01_video.ipynb #e1d8d70f
+# %% ../nbs/01_video.ipynb #a1e785f0
 def _join_pictures(stream, info, segments, ranks):
     "Packets of all segments in file order, with the stamps of the source."
     pts, starts = _ticks(info), np.cumsum([0] + [len(r) for r in ranks])
@@ -709,7 +710,7 @@ def join_segments(
     with atomic_path(path) as temporary: _write_joined(temporary, info, segments, ranks, audio)
     return Path(path)
 
-# %% ../nbs/01_video.ipynb #f1ec93ed
+# %% ../nbs/01_video.ipynb #3cf76ced
 class VideoWriter(SegmentWriter):
     "Write one picture for each frame of a source: same time stamps, size, rotation, colours, sound and metadata."
 
@@ -736,7 +737,7 @@ class VideoWriter(SegmentWriter):
         super()._finish()
         _write_joined(self._temporary, self.info, [self._segment], [_ranks(self._segment)], self._audio)
 
-# %% ../nbs/01_video.ipynb #dd5ff68e
+# %% ../nbs/01_video.ipynb #b2abd973
 def _payload(packet):
     "The packet's bytes, without the header that AAC has in broadcast files (.ts, .aac) and must not have in .mp4."
     data = bytes(packet)
@@ -786,7 +787,7 @@ def stream_differences(
         if of(a) != of(b): found.append(f'{name}: {of(a)} and {of(b)}')
     return found + list(_stream_faults(source, copy))
 
-# %% ../nbs/01_video.ipynb #c01615cc
+# %% ../nbs/01_video.ipynb #1960bd80
 def _samples(audio, rate):
     "Blocks of mono sound frames at `rate` from a file, or from float32 [N] in [-1,1]."
     resampler = av.AudioResampler(format='fltp', layout='mono', rate=rate)
@@ -814,7 +815,7 @@ def _encode_sound(path, audio, seconds, rate=48000):
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))
 
-# %% ../nbs/01_video.ipynb #1960bd80
+# %% ../nbs/01_video.ipynb #aa21a93c
 def make_video(
     frames,          # list of uint8 [H,W,3] RGB
     path,            # the .mp4 to write
