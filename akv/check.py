@@ -230,8 +230,14 @@ def _copy_of(project, source): # the baseline video, where there is one of this 
     path = project.video(source.video_id, 'baseline')
     return path if path.is_file() and probe(path).frames == probe(source.video).frames else None
 
-def _damage(frame, copied, seen): # (PSNR, SSIM) against an encoded copy of what a baseline shows
-    copied = copied[:frame.shape[0], :frame.shape[1]] # odd sizes are padded when they are encoded
+def _unpadded(copied, size, orientation): # odd sizes are padded when they are encoded, on pictures as they are stored
+    a, b, c, d = orientation
+    if a == 0: a, d = c, b
+    rows, columns = (np.s_[:n] if sign > 0 else np.s_[-n:] for sign, n in zip((d, a), size))
+    return copied[rows, columns]
+
+def _damage(frame, copied, seen, orientation): # (PSNR, SSIM) against an encoded copy of what a baseline shows
+    copied = _unpadded(copied, frame.shape[:2], orientation)
     where = ~seen.region if seen.edit.any() else np.ones(seen.region.shape, bool)
     return psnr(frame[where], copied[where]), ssim(frame, copied, where)
 
@@ -248,14 +254,14 @@ def motion_check(
     edits = {(u.unit, u.weights): _Following(source, u, records[u.unit], take.parts[u.variant], carried) for u in uses}
     baseline = next(edits[u.unit, u.weights] for u in uses if u.variant == 'baseline')
     starts, damage, before = pair_starts(source.start, source.stop, pairs), [], None
-    seconds = {i + 1 for i in starts}
+    seconds, turned = {i + 1 for i in starts}, probe(source.video).orientation if starts else None
     for i, frame, copied, shown in _streamed(source, starts, _copy_of(project, source), take) if starts else ():
         carried[i] = shown
-        carried.pop(i - 2, None)
+        for k in [k for k in carried if k < i - 1]: del carried[k]
         if i in seconds:
             pair = _Pair(i, before, frame)
             for edit in edits.values(): edit.add(pair)
-            if copied is not None: damage.append(_damage(frame, copied, baseline.look(i, frame)))
+            if copied is not None: damage.append(_damage(frame, copied, baseline.look(i, frame), turned))
         before = frame
     codec = np.mean(damage, axis=0).tolist() if damage else (np.nan, np.nan)
     return {key: edit.result() for key, edit in edits.items()}, dict(zip(('codec_psnr', 'codec_ssim'), codec))

@@ -34,7 +34,7 @@ def video_labels(
     several = len({video for video, _ in split}) > 1
     labels = [(variant or video).replace('_', ' ') for video, variant in split]
     if several: labels = [f'{s[0]} {text}' if s[1] else text for s, text in zip(split, labels)]
-    if len(set(labels)) < len(labels): labels = [f'{Path(p).parent.name}/{text}' for p, text in zip(paths, labels)]
+    if len(set(labels)) < len(labels): labels = [str(Path(Path(p).parent.name)/text) for p, text in zip(paths, labels)]
     return labels if len(set(labels)) == len(labels) else [f'{i}: {text}' for i, text in enumerate(labels, 1)]
 
 def _named(videos, labels=None):
@@ -85,7 +85,7 @@ def _strip(text, width, height, align='middle', paper=_PAPER):
 # %% ../nbs/16c_comparison.ipynb #b3fcaee2
 def _frame_at(info, time):
     "Index of the frame shown at `time` seconds, and whether the video is over by then."
-    slack = .25*float(np.median(info.durations)*info.time_base)
+    slack = min(.001, .25*float(info.durations.min()*info.time_base))   # stamps are whole ticks, of a millisecond in some files
     index = int(np.searchsorted(info.times, time + slack, 'right')) - 1
     return max(0, index), time + slack >= info.duration
 

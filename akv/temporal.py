@@ -7,7 +7,7 @@ __all__ = ['Take', 'SceneTake', 'follow_edits', 'waiting_commands', 'fill_takes'
            'assemble_videos', 'dose_weights', 'KeyframeTake', 'read_edits', 'TemporalConsistencyWrapper', 'VideoEditor']
 
 # %% ../nbs/17_temporal.ipynb #481f1db6
-import contextlib, functools
+import contextlib, functools, itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,11 +135,13 @@ def _box_of(source):
     left, top = max(0, x - edge), max(0, y - edge)
     return left, top, min(source.size[1], x + width + edge) - left, min(source.size[0], y + height + edge) - top
 
-def _keyframes(take, units, flow=None):
-    "The frames of a scene that are edited: where the dose was measured, and those that flow asks for."
-    frames = iter_frames(take.source.video, take.start, take.stop)
+def _keyframes(take, units, flow=None, box=None):
+    "The frames of a scene that are edited: where the dose was measured, and those that flow asks for round the product."
+    x, y, width, height = box or _box_of(take.source) or (0, 0, *take.source.size[::-1])
+    at = np.s_[y:y + height, x:x + width]
+    frames = ((i, frame[at]) for i, frame in iter_frames(take.source.video, take.start, take.stop))
     measured = {i for unit in units for i in take.records[unit]['frames']}
-    chosen = choose_keyframes(frames, take.video.keyframe_interval, mask=take.source.mask,
+    chosen = choose_keyframes(frames, take.video.keyframe_interval, mask=lambda i: take.source.mask(i)[at],
                               flow=flow or make_flow(take.video))
     return sorted(measured | set(chosen))
 
@@ -151,10 +153,10 @@ class _Carrier:
     "Carries the edits of a scene from its keyframes."
     def __init__(self, take, parts):
         self.take, self.parts, video = take, parts, take.video
-        self.units, flow = _units(take, parts), make_flow(video)
-        keyframes = _keyframes(take, self.units, flow)
+        self.units, flow, box = _units(take, parts), make_flow(video), _box_of(take.source)
+        keyframes = _keyframes(take, self.units, flow, box)
         self.follow = functools.partial(follow_edits, keyframes=keyframes, edited_at=self._edited_at,
-                                        blend_window=video.blend_window, flow=flow, box=_box_of(take.source))
+                                        blend_window=video.blend_window, flow=flow, box=box)
 
     def _edited_at(self, i, frame):
         return {unit: self.take.at(unit, i, frame) for unit in self.units}
@@ -182,8 +184,10 @@ class _External:
         self.take, self.parts, self.method, self.units = take, parts, take.video.temporal_method, _units(take, parts)
         self.home = take.source.project.outputs/self.method
 
-    def folder(self, unit):
-        return self.home/program_name(f'{self.take.source.video_id}_scene_{self.take.source.scene_number}_{unit[:12]}')
+    def folder(self, unit): # another for other keyframes
+        source, video = self.take.source, self.take.video
+        how = (video.keyframe_interval,) + ((video.flow, video.raft_weights) if self.method == 'fresco' else ())
+        return self.home/program_name(f'{source.video_id}_scene_{source.scene_number}_{content_hash(unit, how)[:12]}')
 
     def command(self, unit): # None when its frames are there
         folder = self.folder(unit)
@@ -253,8 +257,9 @@ class _Sinks:
     def __init__(self, writers): self.writers, self.pending = writers, []
 
     def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        for writer in self.writers.values(): self.stack.enter_context(writer)
+        with contextlib.ExitStack() as opened:   # if one cannot be opened, those before it are closed
+            for writer in self.writers.values(): opened.enter_context(writer)
+            self.stack = opened.pop_all()
         self.pool = ThreadPoolExecutor(2)
         return self
 
@@ -277,6 +282,17 @@ class _Sinks:
             self.stack.__exit__(kind, error, trace)
 
 # %% ../nbs/17_temporal.ipynb #d92ff7cf
+class _Reader:
+    "The source's frames, decoded once where takes follow each other."
+    def __init__(self, path): self.path, self.at, self.frames = path, None, None
+
+    def take(self, start, stop): # yields (index, uint8 [H, W, 3])
+        if self.at != start: self.frames = iter_frames(self.path, start)
+        for i, frame in itertools.islice(self.frames, stop - start):
+            self.at = i + 1
+            yield i, frame
+
+# %% ../nbs/17_temporal.ipynb #72f7117b
 def fill_takes(
     takes, # [Take], in order, not overlapping
     frames:int, # of the whole video
@@ -306,12 +322,12 @@ def write_videos(
     from tqdm.auto import tqdm
     info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
     takes = fill_takes(takes, info.frames, tuple(paths))
-    many = f"{len(paths)} video{'s' if len(paths) > 1 else ''}"
+    many, reader = f"{len(paths)} video{'s' if len(paths) > 1 else ''}", _Reader(source)
     bar = tqdm(total=info.frames, desc=many, unit='frame', disable=not progress)
     with bar:
-        if not can_join(encoding.codec): return _write_whole(source, info, paths, takes, encoding, bar)
+        if not can_join(encoding.codec): return _write_whole(reader, info, paths, takes, encoding, bar)
         with _scratch(scratch, paths) as folder:
-            segments = [_write_take(source, info, take, paths, encoding, folder, key, bar) for take in takes]
+            segments = [_write_take(reader, info, take, paths, encoding, folder, key, bar) for take in takes]
             for name, path in paths.items():
                 join_segments(path, info, [s[take.parts[name]] for s, take in zip(segments, takes)], encoding)
     return paths
@@ -329,7 +345,7 @@ def _scratch(folder, paths):
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError): Path(folder).parent.rmdir()   # if it is empty
 
-def _write_take(source, info, take, names, encoding, folder, key, bar):
+def _write_take(reader, info, take, names, encoding, folder, key, bar):
     "{part: segment}; those that lie there from a run that was stopped are not made again."
     parts = list(dict.fromkeys(take.parts[name] for name in names))
     def name(part): return content_hash(key, take.start, take.stop, part, vars(encoding))[:32]
@@ -338,23 +354,23 @@ def _write_take(source, info, take, names, encoding, folder, key, bar):
     writers = {part: SegmentWriter(path, info, take.start, take.stop, encoding) for part, path in todo.items()}
     if todo:
         with _Sinks(writers) as sinks:
-            for _, made in take.edit(iter_frames(source, take.start, take.stop), list(todo)):
+            for _, made in take.edit(reader.take(take.start, take.stop), list(todo)):
                 sinks.write(made)
                 bar.update()
     else: bar.update(take.stop - take.start)
     return name_of
 
-def _write_whole(source, info, paths, takes, encoding, bar):
+def _write_whole(reader, info, paths, takes, encoding, bar):
     "For codecs that cannot be joined: every video is encoded from its first frame to its last."
     with _Sinks({name: VideoWriter(path, info, **vars(encoding)) for name, path in paths.items()}) as sinks:
         for take in takes:
             parts = list(dict.fromkeys(take.parts[name] for name in paths))
-            for _, made in take.edit(iter_frames(source, take.start, take.stop), parts):
+            for _, made in take.edit(reader.take(take.start, take.stop), parts):
                 sinks.write({name: made[take.parts[name]] for name in paths})
                 bar.update()
     return paths
 
-# %% ../nbs/17_temporal.ipynb #5209f6cb
+# %% ../nbs/17_temporal.ipynb #a17d090f
 def scene_takes(
     project:Project,
     video_id:str,
@@ -418,7 +434,7 @@ def dose_weights(
             doses[variant][take.start:take.stop] = np.log(record['dose']['delivered_alpha'])*np.array(weights or 1.)
     return doses
 
-# %% ../nbs/17_temporal.ipynb #2376bcaa
+# %% ../nbs/17_temporal.ipynb #04e003fc
 class KeyframeTake(Take):
     "A take with edited pictures of some of its frames."
     def __init__(self,
@@ -465,7 +481,7 @@ def read_edits(
     if not edits: raise AkvError('no edited frames were given')
     return {int(i): e for i, e in edits.items()}
 
-# %% ../nbs/17_temporal.ipynb #04e003fc
+# %% ../nbs/17_temporal.ipynb #ec8094a2
 def _region_of(masks, feather):
     "index -> soft region, from {index: M}, a folder of 000123.png, a function, or None."
     if masks is None: return None
@@ -485,7 +501,7 @@ def _stretches(video, scenes, settings):
     if hasattr(scenes, 'columns'): scenes = zip(scenes['start_frame'], scenes['end_frame'])
     return [(int(a), int(b)) for a, b in scenes]
 
-# %% ../nbs/17_temporal.ipynb #10d608b3
+# %% ../nbs/17_temporal.ipynb #6031f5d8
 class TemporalConsistencyWrapper:
     "Edits of a few frames of one take, spread over all of them."
     METHODS = 'flow', 'rerender', 'fresco', 'none'
@@ -557,7 +573,7 @@ class TemporalConsistencyWrapper:
 def _numbered(frames): return iter_frames(frames) if isinstance(frames, (str, Path)) else enumerate(frames)
 def _count(frames): return probe(frames).frames if isinstance(frames, (str, Path)) else len(frames)
 
-# %% ../nbs/17_temporal.ipynb #6f0fe142
+# %% ../nbs/17_temporal.ipynb #e8a7d0ef
 def _scene_files(folder, video_id, output):
     "(id, {scene number: [files]}) of one video's scene images in a folder that may hold those of many."
     found = {}
@@ -577,10 +593,11 @@ def _project_of(folder): # of .../outputs/edited_scenes/{variant}, or None
     parents = Path(folder).absolute().parents
     return Project(parents[2]) if len(parents) > 2 and (parents[2]/'data').is_dir() else None
 
-# %% ../nbs/17_temporal.ipynb #e8a7d0ef
+# %% ../nbs/17_temporal.ipynb #1c7cdd59
 def _slides(images, frames, fade):
     "Frames of one take shown by its images in turn, equally long, with cross-fades of `fade` frames."
     each = frames/len(images)
+    fade = min(fade, int(each))
     for i in range(frames):
         k = min(int(i/each), len(images) - 1)
         into = i - k*each + .5                     # frames since this image came
@@ -590,7 +607,7 @@ def _slides(images, frames, fade):
         if weight >= 1: yield images[k]; continue
         yield np.rint(weight*images[k].astype(np.float32) + (1 - weight)*images[k - 1]).astype(np.uint8)
 
-# %% ../nbs/17_temporal.ipynb #1c7cdd59
+# %% ../nbs/17_temporal.ipynb #43daef8b
 def _timeline(project, video_id, numbers, seconds, rate):
     "(VideoInfo or None of the source, rate, {scene number: frames}) for a slideshow."
     source = project and project.source_video(video_id)
@@ -604,7 +621,7 @@ def _timeline(project, video_id, numbers, seconds, rate):
     if seconds is None: notice(f'{video_id}: no scenes.csv says how long its scenes last; each is shown for 2 s')
     return None, rate, {n: max(1, round(rate*(2. if seconds is None else seconds))) for n in numbers}
 
-# %% ../nbs/17_temporal.ipynb #69f1957c
+# %% ../nbs/17_temporal.ipynb #d7dafb2c
 class VideoEditor:
     "Videos from edited scenes or edited frames, and videos side by side."
     def __init__(self,
@@ -626,13 +643,19 @@ class VideoEditor:
         scenes=None, # DataFrame with start_frame and end_frame, or pairs; None: cuts are looked for
         progress:bool=True, # show a bar
     )->Path: # output
-        "Carry edited frames through their takes. Raises `AkvError` for edits that do not fit the video."
+        """Carry edited frames through their takes. Memory holds the frames between two edits of a take.
+
+        Raises `AkvError` for edits that do not fit the video."""
         edits, info = read_edits(edits), probe(video)
         _check_edits(edits, info)
+        stretches = _stretches(video, scenes, self.settings)
+        if lost := [i for i in sorted(edits) if not any(a <= i < b for a, b in stretches)]:
+            raise AkvError(f'no scene holds the edited frame {lost[0]}; the scenes are '
+                           + ', '.join(f'{a} to {b - 1}' for a, b in stretches))
         region_of = _region_of(masks, self.settings.editing.feather)
         how = dict(blend_window=self.settings.video.blend_window, flow=make_flow(self.settings.video))
         takes = [KeyframeTake(a, b, {'edit': mine}, {'edited': 'edit'}, region_of, **how)
-                 for a, b in _stretches(video, scenes, self.settings)
+                 for a, b in stretches
                  if (mine := {i: e for i, e in edits.items() if a <= i < b})]
         return write_videos(video, {'edited': Path(output)}, takes, self.encoding, progress=progress)['edited']
 
@@ -648,6 +671,8 @@ class VideoEditor:
         video_id, files = _scene_files(scenes_dir, video_id, output_path)
         project = _project_of(scenes_dir)
         info, rate, lengths = _timeline(project, video_id, files, seconds, rate)
+        if odd := [n for n in files if n not in lengths]:
+            notice(f'{scenes_dir}: scenes {odd} are not in scenes.csv of {video_id}; their images are left out')
         for n in [n for n in lengths if n not in files]: files[n] = [_plain_scene(project, video_id, n)]
         size = load_image(next(iter(files.values()))[0]).shape[:2]
         info = _slide_info(info, rate, size, sum(lengths.values()))
@@ -667,7 +692,7 @@ class VideoEditor:
         compare_videos(videos, output, **{'sheet': True, **options})
         return Path(output)
 
-# %% ../nbs/17_temporal.ipynb #d7dafb2c
+# %% ../nbs/17_temporal.ipynb #80231d48
 def _check_edits(edits, info):
     for i, image in edits.items():
         if not 0 <= i < info.frames:

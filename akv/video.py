@@ -36,6 +36,7 @@ def _opened(path):
         with av.open(str(path)) as container:
             streams = _pictures(container)
             if not streams: raise VideoError(f'{path}: no video stream in this file; give a video')
+            if streams[0].codec_context is None: raise VideoError(f'{path}: no decoder for this kind of video; convert it')
             streams[0].thread_type = 'AUTO'
             try: yield container, streams[0]
             finally: streams[0].codec_context.flush_buffers()   # waits for its threads
@@ -219,9 +220,12 @@ def _display_matrix(info):
 # %% ../nbs/01_video.ipynb #fd428bb8
 def _stamps(pts, rate, time_base):
     "Strictly increasing int64 stamps from those of the decoder (with None for missing ones)."
-    if any(p is None for p in pts):
-        pts = [round(i/(rate*time_base)) for i in range(len(pts))]
-    pts = np.sort(np.asarray(pts, np.int64))
+    known = [i for i, p in enumerate(pts) if p is not None] or [0]
+    step, first, last = float(1/(rate*time_base)), known[0], known[-1]
+    anchors = {0: (pts[first] or 0) - first*step} | {i: pts[i] or 0 for i in known}
+    anchors.setdefault(len(pts) - 1, (pts[last] or 0) + (len(pts) - 1 - last)*step)
+    filled = np.rint(np.interp(range(len(pts)), list(anchors), list(anchors.values())))
+    pts = np.sort([int(f) if p is None else p for p, f in zip(pts, filled)]).astype(np.int64)
     index = np.arange(len(pts))
     return np.maximum.accumulate(pts - index) + index
 
@@ -251,7 +255,7 @@ def _hdr_of(frame):
     "How an HDR frame is coded; None for other frames."
     if frame.color_trc not in (16, 18): return None
     mastering, peak = frame.side_data.get('MASTERING_DISPLAY_METADATA'), 1000
-    if mastering is not None and frame.color_trc == 16:   # AVMasteringDisplayMetadata: 11 fractions, 2 flags
+    if mastering is not None and frame.color_trc == 16:   # AVMasteringDisplayMetadata: 10 fractions, 2 flags
         numbers = np.frombuffer(bytes(mastering)[:88], np.int32)
         if numbers[21] and numbers[18] > 0 and numbers[19] > 0: peak = float(numbers[18]/numbers[19])
     return _HDR(int(frame.color_trc), int(frame.color_range), min(max(peak, _WHITE), 10000))
@@ -301,7 +305,7 @@ def _probe(path, size, modified):
         audio = bool(container.streams.audio)
     regular = None not in pts and all(a < b for a, b in zip(pts, pts[1:]))
     if not regular:
-        notice(f'{path}: time stamps are missing or out of order; frames keep their order, stamps are sorted')
+        notice(f'{path}: time stamps are missing or out of order; frames keep their order, stamps are filled in and sorted')
     stamps = _stamps(pts, rate, time_base)
     durations = _durations(stamps, last)
     stamps.flags.writeable = durations.flags.writeable = False
@@ -340,6 +344,7 @@ def iter_frames(
 
     Raises `VideoError` if the file cannot be read or holds fewer frames than it did when it was probed."""
     info, scaler = probe(path), VideoReformatter()
+    if start < 0: raise VideoError(f'{path}: frames from {start} on asked for, but it has frames 0 to {info.frames - 1}')
     stop = info.frames if stop is None else min(stop, info.frames)
     wanted = start
     if start >= stop: return
