@@ -28,6 +28,7 @@ setup(
         'Natural Language :: ' + settings['language'],
         'Programming Language :: Python :: 3',
     ],
+    package_dir={'': '.'},   # so that a folder `akv` in which somebody works does not hide an editable install
     packages=find_packages(include=[lib_path, lib_path + '.*']),
     package_data={lib_path: ['weights/*', 'weights/*/*', 'weights/*/*/*', 'demo/*', 'demo/*/*']},
     python_requires='>=' + settings['min_python'],

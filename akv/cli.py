@@ -257,6 +257,7 @@ def _stage(args, stage, known, done):
     from akv.core import AkvError
     chain = _chain(args, keep=False)   # settings with which nothing could be done are not kept
     ids = args.ids or known(chain.project)
+    if not ids and not chain.project.root.is_dir(): raise AkvError(f"{chain.project.root}: there is no such folder")
     if not ids:
         raise AkvError(f"{chain.project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")

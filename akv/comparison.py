@@ -13,11 +13,12 @@ import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
 from .core import VARIANTS, VideoError, save_image
-from .video import VideoWriter, iter_frames, probe, read_frames
+from .video import VideoWriter, check_output, iter_frames, probe, read_frames
 
 # %% ../nbs/16c_comparison.ipynb #1b602370
 def _variant_of(path):
@@ -40,6 +41,7 @@ def video_labels(
 def _named(videos, labels=None):
     "{label: path} of videos given as a dict or a list. Raises `VideoError`."
     given = dict(videos) if hasattr(videos, 'items') else None
+    if isinstance(videos, (str, Path)): videos = [videos]
     paths = [Path(p) for p in (given.values() if given is not None else videos)]
     if not paths: raise VideoError('no videos to compare; give one or more')
     names = [str(k) for k in given] if given is not None else video_labels(paths)
@@ -184,6 +186,7 @@ class _Grid:
     height: int      # of each video
     weights: dict    # {label: float [frames]}
     columns: int = 4
+    figures: Callable = '{:.2f}'.format
 
     def __post_init__(self):
         n = len(self.infos)
@@ -196,7 +199,7 @@ class _Grid:
         self.range = _dose_range(self.weights)
         self.seconds = max(info.duration for info in self.infos.values())
         font = _font(max(_SMALLEST, round((self.dose - 4)*.62)))
-        figures = math.ceil(max(font.getlength(f'{v:.2f}') for v in self.range)) + 10
+        figures = math.ceil(max(font.getlength(self.figures(v)) for v in self.range)) + 10
         self.number = figures if self.cell > 140 else 0   # width of the dose in figures, where there is room
         tall = self.bar + self.height + self.dose + _GAP
         self.size = _even(_GAP + self.rows*tall), _even(_GAP + self.columns*(self.cell + _GAP))
@@ -229,7 +232,7 @@ class _Grid:
         cursor = x + min(width - 2, int(time/self.seconds*width))
         picture[y:y + self.dose - 4, cursor:cursor + 2] = 255
         if not self.number: return
-        figures = _strip(f'{w[index]:.2f}', self.number, self.dose - 4)
+        figures = _strip(self.figures(w[index]), self.number, self.dose - 4)
         picture[y:y + self.dose - 4, x + width:x + self.cell] = figures
 
 # %% ../nbs/16c_comparison.ipynb #9e4771b7
@@ -268,6 +271,7 @@ def compare_videos(
     height=480,      # pixels, of each video
     sheet=None,      # write a contact sheet as well: its path, or True for `output` with .png
     columns=4,       # most videos in a row
+    figures='{:.2f}'.format, # text of a value of the dose
     every=5,         # heatmaps are made for every so many frames, and interpolated between
     times=6,         # columns of the contact sheet
     crf=18,          # quality, 0 to 51
@@ -281,7 +285,8 @@ def compare_videos(
     from tqdm.auto import tqdm
     paths = _named(videos, labels)
     infos = {label: probe(path) for label, path in paths.items()}
-    grid = _Grid(infos, 2*round(height/2), _checked_weights(weights, infos), columns)
+    check_output(output, paths.values())
+    grid = _Grid(infos, 2*round(height/2), _checked_weights(weights, infos), columns, figures)
     info, heatmap = _schedule(list(infos.values())), _heatmap_of(heatmaps)
     pictures = _compared(paths, grid, info.times, heatmap, max(1, int(every)))
     bar = dict(total=info.frames, desc='side by side', unit='frame', disable=not progress)

@@ -90,6 +90,8 @@ def _same_clip(project, video_id, video):
 def _source(project, video_id):
     "The video of a project's scenes, or None where they came as images. Raises `VideoError` where it has moved."
     video = project.source_video(video_id)
+    if video is None and not project.find_scene_images(video_id):
+        raise AkvError(f"{video_id}: not in this project; run `akv scenes VIDEO` first")
     if video is None or video.is_file(): return video
     raise VideoError(f"{video_id}: its video {video} is not there any more; "
                      f"put it back, or say where it is now: akv scenes NEW_PATH --id {video_id}")
@@ -263,8 +265,7 @@ class Chain:
         video = self.sources.get(video_id)
         if video is None:
             _source(self.project, video_id)
-            if self.project.find_scene_images(video_id): return
-            raise AkvError(f"{video_id}: not in this project; run `akv scenes VIDEO` first")
+            return
         probe(video)
         _same_clip(self.project, video_id, video)
         extract_scenes(video, self.project, video_id, self.settings)
@@ -346,13 +347,13 @@ class Chain:
         source = _source(p, video_id)
         if source is None: raise AkvError(f"{video_id} came as images: there is no video to compare")
         videos = {v: p.video(video_id, v) for v in VARIANTS}
-        missing = [path.name for path in videos.values() if not path.is_file()]
-        if missing: raise AkvError(f"{video_id}: {', '.join(missing)} are not there; run `akv assemble` first")
+        missing = [str(path) for path in videos.values() if not path.is_file()]
+        if missing: raise AkvError(f"{video_id}: not there: {', '.join(missing)}; run `akv assemble` first")
         doses = {'source': np.zeros(probe(source).frames), **dose_weights(p, video_id, self.uses(video_id))}
         VideoEditor(self.settings).compare(
             {_words(name): path for name, path in dict(source=source, **videos).items()},
             p.outputs/'comparison'/f'{video_id}.mp4', heatmaps=self.given.heatmaps or None, progress=self.progress,
-            weights={_words(name): dose for name, dose in doses.items()})
+            weights={_words(name): dose for name, dose in doses.items()}, figures=lambda dose: f'×{np.exp(dose):.2f}')
 
     def check(self, video_id):
         "The manipulation check."

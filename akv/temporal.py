@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
-from .core import (AkvError, Project, Settings, StageCache, VARIANTS, clear_leftovers, content_hash, load_image, notice,
-                      parse_scene_name, safe_id, write_provenance)
-from .video import Encoding, SegmentWriter, VideoWriter, can_join, iter_frames, join_segments, probe
+from .core import (AkvError, Project, Settings, StageCache, VARIANTS, content_hash, load_image, notice, parse_scene_name,
+                      save_image, write_provenance)
+from .video import (Encoding, SegmentWriter, VideoWriter, can_join, check_output, iter_frames, join_segments, probe,
+                       read_frames)
 from .motion import choose_keyframes, make_flow
 from .scenes import detect_scenes, read_scenes
 from .editing import SceneSource, editor_of, load_unit
@@ -321,25 +322,24 @@ def write_videos(
     "Write all videos in one pass over the source. Raises `VideoError` or what the takes raise."
     from tqdm.auto import tqdm
     info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
+    for path in paths.values(): check_output(path, [source])
     takes = fill_takes(takes, info.frames, tuple(paths))
     many, reader = f"{len(paths)} video{'s' if len(paths) > 1 else ''}", _Reader(source)
     bar = tqdm(total=info.frames, desc=many, unit='frame', disable=not progress)
     with bar:
         if not can_join(encoding.codec): return _write_whole(reader, info, paths, takes, encoding, bar)
-        with _scratch(scratch, paths) as folder:
+        with _scratch(scratch) as folder:
             segments = [_write_take(reader, info, take, paths, encoding, folder, key, bar) for take in takes]
             for name, path in paths.items():
                 join_segments(path, info, [s[take.parts[name]] for s, take in zip(segments, takes)], encoding)
     return paths
 
 @contextlib.contextmanager
-def _scratch(folder, paths):
+def _scratch(folder):
     "A folder for segments: one that was named stays if the work is stopped."
     import shutil, tempfile
     if folder is None:
-        parent = next(iter(paths.values())).parent
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='.segments', dir=parent) as temporary: yield Path(temporary)
+        with tempfile.TemporaryDirectory(prefix='akv-') as temporary: yield Path(temporary)
         return
     yield Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -459,9 +459,17 @@ class KeyframeTake(Take):
 
     def _within(self, i, frame, edited): # faded out at the region's edge, unless it stays within it as it is
         region = self.region_of(i)
+        if region is None: self._tell(i, frame, edited)
         if region is None or not (edited != frame)[region == 0].any(): return edited
         from akv.photometric import composite
         return composite(frame, edited, region)
+
+    def _tell(self, i, frame, edited): # once a take
+        share, told = (edited != frame).any(-1).mean(), self.__dict__.setdefault('told', False)
+        if told or share < .9: return
+        self.told = True
+        notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
+               'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
 
 def _picture(edit): return edit if isinstance(edit, np.ndarray) else load_image(edit)
 
@@ -473,33 +481,46 @@ def read_edits(
     Raises `AkvError` where there are none, or a name is no number."""
     if not hasattr(edits, 'items'):
         folder = Path(edits)
+        if not folder.is_dir(): raise AkvError(f'{folder}: there is no such folder of edited frames')
         files = sorted(p for p in folder.glob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg'))
         odd = next((p for p in files if not p.stem.isdecimal()), None)
         if odd: raise AkvError(f'{odd}: name edited frames by their number in the video, from 0: 000123.png')
         edits = {int(p.stem): p for p in files}
+        if twice := next((p for p in files if edits[int(p.stem)] != p), None):
+            raise AkvError(f'{twice} and {edits[int(twice.stem)].name} are of the same frame; keep one of them')
         if not edits: raise AkvError(f'{folder}: no edited frames there; put them in as 000123.png, numbered from 0')
     if not edits: raise AkvError('no edited frames were given')
+    if odd := next((i for i in edits if not isinstance(i, (int, np.integer))), None):
+        raise AkvError(f'{odd!r} is no number of a frame; edits are {{index in the video: picture or file}}')
     return {int(i): e for i, e in edits.items()}
 
 # %% ../nbs/17_temporal.ipynb #ec8094a2
-def _region_of(masks, feather):
+def _region_of(masks, feather, size=None):
     "index -> soft region, from {index: M}, a folder of 000123.png, a function, or None."
     if masks is None: return None
     from akv.core import load_mask
     from akv.photometric import soft_region
-    def mask(i):
+    given = callable(masks) or hasattr(masks, 'items')
+    if not given and not Path(masks).is_dir(): raise AkvError(f'{masks}: there is no such folder of masks')
+    def found(i):
         if callable(masks): return masks(i)
-        if hasattr(masks, 'items'): return masks[i]
-        path = Path(masks)/f'{i:06d}.png'
-        if not path.is_file(): raise AkvError(f'{path}: no mask of this frame; every frame of the take needs one')
-        return load_mask(path)
+        place = masks if given else Path(masks)/f'{i:06d}.png'
+        if i in masks if given else place.is_file(): return masks[i] if given else load_mask(place)
+        raise AkvError(f"{'masks' if given else place}: no mask of frame {i}; every frame of an edited scene needs one")
+    def mask(i):
+        M = np.asarray(found(i))
+        if size is None or M.shape == size: return M
+        raise AkvError(f'the mask of frame {i} is {M.shape}, the video (height, width) = {size}')
     return lambda i: soft_region(mask(i), feather)
 
 def _stretches(video, scenes, settings):
     "[(start, stop)] of the takes of a video: as scenes.csv has them, or as the cuts are found."
     if scenes is None: scenes = detect_scenes(video, settings.video.cut_threshold, settings.video.min_scene_seconds)
     if hasattr(scenes, 'columns'): scenes = zip(scenes['start_frame'], scenes['end_frame'])
-    return [(int(a), int(b)) for a, b in scenes]
+    stretches = sorted((int(a), int(b)) for a, b in scenes)
+    for (a, b), (c, d) in zip(stretches, stretches[1:]):
+        if c < b: raise AkvError(f'scenes {a} to {b - 1} and {c} to {d - 1} overlap')
+    return stretches
 
 # %% ../nbs/17_temporal.ipynb #6031f5d8
 class TemporalConsistencyWrapper:
@@ -577,6 +598,7 @@ def _count(frames): return probe(frames).frames if isinstance(frames, (str, Path
 def _scene_files(folder, video_id, output):
     "(id, {scene number: [files]}) of one video's scene images in a folder that may hold those of many."
     found = {}
+    if not Path(folder).is_dir(): raise AkvError(f'{folder}: there is no such folder of scene images')
     for path in sorted(p for p in Path(folder).glob('*-Scene-*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg')):
         name, n, image = parse_scene_name(path.name)
         found.setdefault(name, {}).setdefault(n, {}).setdefault(image or 1, path)   # .jpg sorts before .png
@@ -584,7 +606,8 @@ def _scene_files(folder, video_id, output):
     if not found: raise AkvError(f'{folder}: no scene images there; expected names like ID-Scene-001-01.png')
     told = [name for name in found if Path(output).stem == name or Path(output).stem.startswith(f'{name}_')]
     chosen = video_id or (max(told, key=len) if told else next(iter(found)) if len(found) == 1 else None)
-    if chosen not in found:
+    if chosen and chosen not in found: raise AkvError(f"{folder}: no images of {chosen}, but of {', '.join(found)}")
+    if not chosen:
         raise AkvError(f"{folder}: images of {', '.join(found)}; say which with video_id, or by an output named "
                        "ID_variant.mp4")
     return chosen, {n: [images[k] for k in sorted(images)] for n, images in sorted(found[chosen].items())}
@@ -647,17 +670,32 @@ class VideoEditor:
 
         Raises `AkvError` for edits that do not fit the video."""
         edits, info = read_edits(edits), probe(video)
+        check_output(output, [video])
         _check_edits(edits, info)
         stretches = _stretches(video, scenes, self.settings)
         if lost := [i for i in sorted(edits) if not any(a <= i < b for a, b in stretches)]:
             raise AkvError(f'no scene holds the edited frame {lost[0]}; the scenes are '
                            + ', '.join(f'{a} to {b - 1}' for a, b in stretches))
-        region_of = _region_of(masks, self.settings.editing.feather)
+        region_of = _region_of(masks, self.settings.editing.feather, (info.height, info.width))
         how = dict(blend_window=self.settings.video.blend_window, flow=make_flow(self.settings.video))
         takes = [KeyframeTake(a, b, {'edit': mine}, {'edited': 'edit'}, region_of, **how)
                  for a, b in stretches
                  if (mine := {i: e for i, e in edits.items() if a <= i < b})]
         return write_videos(video, {'edited': Path(output)}, takes, self.encoding, progress=progress)['edited']
+
+    def save_keyframes(self,
+        video, # source file
+        folder, # 000120.png and so on are written here; what lies there stays
+        scenes=None, # as for `edit_video`
+    )->list: # their paths
+        "Write the frames that want an edit: the ends of each scene, one every `keyframe_interval`, and where motion is lost."
+        paths, chosen = [], self.settings.video
+        for a, b in _stretches(video, scenes, self.settings):
+            keys = choose_keyframes(iter_frames(video, a, b), chosen.keyframe_interval, flow=make_flow(chosen))
+            paths += [Path(folder)/f'{i:06d}.png' for i in keys]
+            missing = {i: path for i, path in zip(keys, paths[-len(keys):]) if not path.exists()}
+            for i, frame in read_frames(video, missing).items(): save_image(frame, missing[i])
+        return paths
 
     def assemble_video(self,
         scenes_dir, # folder of scene images, ID-Scene-001-01.png
@@ -668,6 +706,8 @@ class VideoEditor:
         rate=25, # frames per second where no source says
     )->Path: # output_path
         "A slideshow of scene images. Raises `AkvError` where there are none, or their sizes differ."
+        if not rate > 0 or seconds is not None and not seconds > 0:
+            raise AkvError(f'rate {rate}, seconds {seconds}: give more than 0')
         video_id, files = _scene_files(scenes_dir, video_id, output_path)
         project = _project_of(scenes_dir)
         info, rate, lengths = _timeline(project, video_id, files, seconds, rate)
@@ -694,12 +734,17 @@ class VideoEditor:
 
 # %% ../nbs/17_temporal.ipynb #80231d48
 def _check_edits(edits, info):
-    for i, image in edits.items():
-        if not 0 <= i < info.frames:
-            raise AkvError(f'{info.path}: an edit of frame {i}, but it has frames 0 to {info.frames - 1}')
-        height, width = _picture(image).shape[:2]
+    for i, edit in edits.items():
+        name = f'the edit of frame {i}' + (f' ({edit})' if isinstance(edit, (str, Path)) else '')
+        if not 0 <= i < info.frames: raise AkvError(f'{name}: {info.path} has frames 0 to {info.frames - 1}')
+        if not isinstance(edit, (np.ndarray, str, Path)) or isinstance(edit, np.ndarray) and (
+                edit.dtype != np.uint8 or edit.ndim != 3 or edit.shape[2] != 3):
+            found = f'{edit.dtype} {edit.shape}' if isinstance(edit, np.ndarray) else type(edit).__name__
+            raise AkvError(f'{name} is {found}; give uint8 [height, width, 3] in RGB, or a file')
+        height, width = _picture(edit).shape[:2]
         if (height, width) != (info.height, info.width):
-            raise AkvError(f'the edit of frame {i} is {width} x {height}; {info.path} is {info.width} x {info.height}')
+            raise AkvError(f'{name} is {width} x {height}; {info.path} is {info.width} x {info.height}, as it is shown; '
+                           'edit the frame at that size')
 
 def _plain_scene(project, video_id, n):
     path = project.find_scene_images(video_id).get(n) if project else None
