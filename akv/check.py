@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 import numpy as np
 from .core import AkvError, Project, Settings, VARIANTS, content_hash, load_image, read_table, write_table
-from .video import iter_frames, probe
+from .video import iter_frames, probe, unpadded
 from .alignment import alpha_between, attention_proportion
 from .metrics import cc, drift, edit_difference, psnr, ssim, warping_error
 from .editing import SceneSource, edited_frame, editor_of, load_unit
@@ -230,14 +230,7 @@ def _copy_of(project, source): # the baseline video, where there is one of this 
     path = project.video(source.video_id, 'baseline')
     return path if path.is_file() and probe(path).frames == probe(source.video).frames else None
 
-def _unpadded(copied, size, orientation): # odd sizes are padded when they are encoded, on pictures as they are stored
-    a, b, c, d = orientation
-    if a == 0: a, d = c, b
-    rows, columns = (np.s_[:n] if sign > 0 else np.s_[-n:] for sign, n in zip((d, a), size))
-    return copied[rows, columns]
-
-def _damage(frame, copied, seen, orientation): # (PSNR, SSIM) against an encoded copy of what a baseline shows
-    copied = _unpadded(copied, frame.shape[:2], orientation)
+def _damage(frame, copied, seen): # (PSNR, SSIM) against an encoded copy of what a baseline shows
     where = ~seen.region if seen.edit.any() else np.ones(seen.region.shape, bool)
     return psnr(frame[where], copied[where]), ssim(frame, copied, where)
 
@@ -254,14 +247,14 @@ def motion_check(
     edits = {(u.unit, u.weights): _Following(source, u, records[u.unit], take.parts[u.variant], carried) for u in uses}
     baseline = next(edits[u.unit, u.weights] for u in uses if u.variant == 'baseline')
     starts, damage, before = pair_starts(source.start, source.stop, pairs), [], None
-    seconds, turned = {i + 1 for i in starts}, probe(source.video).orientation if starts else None
+    seconds, info = {i + 1 for i in starts}, probe(source.video) if starts else None
     for i, frame, copied, shown in _streamed(source, starts, _copy_of(project, source), take) if starts else ():
         carried[i] = shown
         for k in [k for k in carried if k < i - 1]: del carried[k]
         if i in seconds:
             pair = _Pair(i, before, frame)
             for edit in edits.values(): edit.add(pair)
-            if copied is not None: damage.append(_damage(frame, copied, baseline.look(i, frame), turned))
+            if copied is not None: damage.append(_damage(frame, unpadded(copied, info), baseline.look(i, frame)))
         before = frame
     codec = np.mean(damage, axis=0).tolist() if damage else (np.nan, np.nan)
     return {key: edit.result() for key, edit in edits.items()}, dict(zip(('codec_psnr', 'codec_ssim'), codec))

@@ -87,7 +87,7 @@ def _strip(text, width, height, align='middle', paper=_PAPER):
 # %% ../nbs/16c_comparison.ipynb #b3fcaee2
 def _frame_at(info, time):
     "Index of the frame shown at `time` seconds, and whether the video is over by then."
-    slack = min(.001, .25*float(info.durations.min()*info.time_base))   # stamps are whole ticks, of a millisecond in some files
+    slack = min(.001, .25*float(info.durations.min()*info.time_base))   # ticks are of a millisecond in some files
     index = int(np.searchsorted(info.times, time + slack, 'right')) - 1
     return max(0, index), time + slack >= info.duration
 

@@ -937,7 +937,8 @@ class VideoSettings(_Section):
     check_pairs: int = _field(
         8, "pairs of neighbouring frames of each scene on which the check measures flicker; 0: all", "pairs", ge=0)
     codec: str = _field("libx264", "encoder", "FFmpeg's name", min_length=1)
-    crf: int = _field(18, "loss of quality: 51 is worst; 0 has none, but browsers do not play it", "x264's scale", ge=1, le=51)
+    crf: int = _field(
+        18, "loss of quality: 51 is worst; 0 has none, but browsers do not play it", "x264's scale", ge=1, le=51)
     preset: _Preset = _field("veryfast", "the encoder's speed against file size", "x264's name")
     cut_threshold: float = _field(27.0, "content threshold; lower finds more cuts", "PySceneDetect's scale", gt=0)
     min_scene_seconds: float = _field(0.5, "shorter scenes are joined to their neighbour", "s", ge=0)

@@ -445,7 +445,7 @@ class KeyframeTake(Take):
         **how, # for `follow_edits`: blend_window, flow, box
     ):
         self.start, self.stop, self.edits, self.parts = start, stop, edits, parts
-        self.region_of, self.how = region_of or (lambda index: None), how
+        self.region_of, self.how, self.told = region_of or (lambda index: None), how, False
 
     def edit(self, frames, wanted):
         parts = [part for part in wanted if part != 'source']
@@ -465,8 +465,7 @@ class KeyframeTake(Take):
         return composite(frame, edited, region)
 
     def _tell(self, i, frame, edited): # once a take
-        share, told = (edited != frame).any(-1).mean(), self.__dict__.setdefault('told', False)
-        if told or share < .9: return
+        if self.told or (share := (edited != frame).any(-1).mean()) < .9: return
         self.told = True
         notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
                'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
@@ -500,18 +499,18 @@ def _region_of(masks, feather, size=None):
     if masks is None: return None
     from akv.core import load_mask
     from akv.photometric import soft_region
-    given = callable(masks) or hasattr(masks, 'items')
-    if not given and not Path(masks).is_dir(): raise AkvError(f'{masks}: there is no such folder of masks')
-    def found(i):
-        if callable(masks): return masks(i)
-        place = masks if given else Path(masks)/f'{i:06d}.png'
-        if i in masks if given else place.is_file(): return masks[i] if given else load_mask(place)
-        raise AkvError(f"{'masks' if given else place}: no mask of frame {i}; every frame of an edited scene needs one")
-    def mask(i):
-        M = np.asarray(found(i))
-        if size is None or M.shape == size: return M
+    if not callable(masks) and not hasattr(masks, 'items'):
+        if not Path(masks).is_dir(): raise AkvError(f'{masks}: there is no such folder of masks')
+        masks = {int(p.stem): p for p in Path(masks).glob('*.png') if p.stem.isdecimal()}
+    @functools.lru_cache(maxsize=16)   # a keyframe's region is wanted for every frame that it is carried to
+    def region(i):
+        if hasattr(masks, 'items') and i not in masks:
+            raise AkvError(f'no mask of frame {i}; every frame of an edited scene needs one')
+        M = masks(i) if callable(masks) else masks[i]
+        M = load_mask(M) if isinstance(M, (str, Path)) else np.asarray(M)
+        if size is None or M.shape == size: return soft_region(M, feather)
         raise AkvError(f'the mask of frame {i} is {M.shape}, the video (height, width) = {size}')
-    return lambda i: soft_region(mask(i), feather)
+    return region
 
 def _stretches(video, scenes, settings):
     "[(start, stop)] of the takes of a video: as scenes.csv has them, or as the cuts are found."
@@ -689,9 +688,9 @@ class VideoEditor:
         scenes=None, # as for `edit_video`
     )->list: # their paths
         "Write the frames that want an edit: the ends of each scene, one every `keyframe_interval`, and where motion is lost."
-        paths, chosen = [], self.settings.video
+        paths, chosen, reader = [], self.settings.video, _Reader(video)
         for a, b in _stretches(video, scenes, self.settings):
-            keys = choose_keyframes(iter_frames(video, a, b), chosen.keyframe_interval, flow=make_flow(chosen))
+            keys = choose_keyframes(reader.take(a, b), chosen.keyframe_interval, flow=make_flow(chosen))
             paths += [Path(folder)/f'{i:06d}.png' for i in keys]
             missing = {i: path for i, path in zip(keys, paths[-len(keys):]) if not path.exists()}
             for i, frame in read_frames(video, missing).items(): save_image(frame, missing[i])
@@ -733,12 +732,14 @@ class VideoEditor:
         return Path(output)
 
 # %% ../nbs/17_temporal.ipynb #80231d48
+def _is_rgb(image):
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
 def _check_edits(edits, info):
     for i, edit in edits.items():
         name = f'the edit of frame {i}' + (f' ({edit})' if isinstance(edit, (str, Path)) else '')
         if not 0 <= i < info.frames: raise AkvError(f'{name}: {info.path} has frames 0 to {info.frames - 1}')
-        if not isinstance(edit, (np.ndarray, str, Path)) or isinstance(edit, np.ndarray) and (
-                edit.dtype != np.uint8 or edit.ndim != 3 or edit.shape[2] != 3):
+        if not isinstance(edit, (str, Path)) and not _is_rgb(edit):
             found = f'{edit.dtype} {edit.shape}' if isinstance(edit, np.ndarray) else type(edit).__name__
             raise AkvError(f'{name} is {found}; give uint8 [height, width, 3] in RGB, or a file')
         height, width = _picture(edit).shape[:2]
