@@ -445,7 +445,7 @@ class KeyframeTake(Take):
         **how, # for `follow_edits`: blend_window, flow, box
     ):
         self.start, self.stop, self.edits, self.parts = start, stop, edits, parts
-        self.region_of, self.how, self.told = region_of or (lambda index: None), how, False
+        self.region_of, self.how = region_of or (lambda index: None), how
 
     def edit(self, frames, wanted):
         parts = [part for part in wanted if part != 'source']
@@ -459,16 +459,9 @@ class KeyframeTake(Take):
 
     def _within(self, i, frame, edited): # faded out at the region's edge, unless it stays within it as it is
         region = self.region_of(i)
-        if region is None: self._tell(i, frame, edited)
         if region is None or not (edited != frame)[region == 0].any(): return edited
         from akv.photometric import composite
         return composite(frame, edited, region)
-
-    def _tell(self, i, frame, edited): # once a take
-        if self.told or (share := (edited != frame).any(-1).mean()) < .9: return
-        self.told = True
-        notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
-               'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
 
 def _picture(edit): return edit if isinstance(edit, np.ndarray) else load_image(edit)
 
@@ -671,6 +664,7 @@ class VideoEditor:
         edits, info = read_edits(edits), probe(video)
         check_output(output, [video])
         _check_edits(edits, info)
+        if masks is None: _tell_of_background(edits, video)
         stretches = _stretches(video, scenes, self.settings)
         if lost := [i for i in sorted(edits) if not any(a <= i < b for a, b in stretches)]:
             raise AkvError(f'no scene holds the edited frame {lost[0]}; the scenes are '
@@ -746,6 +740,13 @@ def _check_edits(edits, info):
         if (height, width) != (info.height, info.width):
             raise AkvError(f'{name} is {width} x {height}; {info.path} is {info.width} x {info.height}, as it is shown; '
                            'edit the frame at that size')
+
+def _tell_of_background(edits, video):
+    i = min(edits)
+    share = (_picture(edits[i]) != read_frames(video, [i])[i]).any(-1).mean()
+    if share > .9:
+        notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
+               'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
 
 def _plain_scene(project, video_id, n):
     path = project.find_scene_images(video_id).get(n) if project else None
