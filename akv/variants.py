@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from .core import (VARIANTS, VALID_SCENES_COLUMNS, SettingsError, TableError, link_or_copy, load_heatmap, load_mask,
-                      notice, project_of, read_json, read_table, resolve_path, safe_id, save_heatmap, scene_name,
-                      write_json, write_provenance, write_table)
+                      notice, project_of, read_json, read_review, read_table, rejected_scenes, resolve_path, safe_id,
+                      save_heatmap, scene_name, write_json, write_provenance, write_table)
 from .scenes import read_scenes
 from .alignment import (ManipulationError, alignment_score, alpha_between, attention_proportion,
                            modify_attention_heatmap, modify_placebo, placebo_region)
@@ -299,7 +299,19 @@ def _valid_scenes(path):
     table = table.sort_values(['video_id', 'scene_number'], key=lambda c: c.map(order) if c.name == 'video_id' else c)
     return table.reset_index(drop=True)
 
-# %% ../nbs/15_variants.ipynb #933a3881
+# %% ../nbs/15_variants.ipynb #3e1aa12e
+def _reviewed(table, project):
+    "The table without the scenes that were rejected in review; each is named in a notice."
+    rejected = rejected_scenes(project)
+    out = np.array([scene in rejected for scene in zip(table['video_id'], table['scene_number'])], bool)
+    notes = {(row.video_id, int(row.scene_number)): row.note for row in read_review(project).itertuples()}
+    for scene in zip(table['video_id'][out], table['scene_number'][out]):
+        why = f': {notes[scene]}' if notes[scene] else ''
+        notice(f'scene {scene[1]} of {scene[0]} was rejected in review{why}; it is left out')
+    if len(table) and out.all(): raise TableError(f'{project.review_csv}: every scene was rejected; accept some')
+    return table[~out].reset_index(drop=True)
+
+# %% ../nbs/15_variants.ipynb #840df4a9
 def _make_scene(generator, row, windows, folder):
     "All maps of one scene: ({variant: row of its table}, {variant: facts})."
     number, table = row['scene_number'], generator.valid_scenes_file
@@ -315,7 +327,7 @@ def _make_scene(generator, row, windows, folder):
                     modified_attention_heatmap_path=generator.project.relative(paths[v])) for v in VARIANTS}
     return rows, facts
 
-# %% ../nbs/15_variants.ipynb #840df4a9
+# %% ../nbs/15_variants.ipynb #9dd600ef
 def _exceptions(numbers, facts):
     "Scenes that could not be manipulated, that fell short of their dose, and the placebo regions that were used."
     each = [(dict(scene_number=n, variant=v), fact[v]) for n, fact in zip(numbers, facts) for v in VARIANTS]
@@ -326,7 +338,7 @@ def _exceptions(numbers, facts):
                                for which, f in each if f['treated'] and short(f)],
                 placebo=[dict(scene_number=w['scene_number']) | f['placebo'] for w, f in each if 'placebo' in f])
 
-# %% ../nbs/15_variants.ipynb #a5783b1d
+# %% ../nbs/15_variants.ipynb #3ffc7593
 def _report(generator, video_id, windows, variants, facts):
     "The content of statistics.json; what could not be done is also said aloud, once a scene."
     numbers = variants['baseline']['scene_number'].tolist()
@@ -345,7 +357,15 @@ def _report(generator, video_id, windows, variants, facts):
                              bounds=windows.bounds if generator.equal_exposure else None),
                 variants=statistics, **exceptions)
 
-# %% ../nbs/15_variants.ipynb #9dd600ef
+# %% ../nbs/15_variants.ipynb #4b08783b
+def _drop_others(folder, video_id, numbers):
+    "Delete the heatmaps of scenes that an earlier run had and this one has not."
+    wanted = {scene_name(video_id, n) for n in numbers}
+    for variant in VARIANTS:
+        for path in (folder/variant/'attention_heatmap').glob('*-Scene-*'):
+            if path.stem not in wanted: path.unlink()
+
+# %% ../nbs/15_variants.ipynb #5bd806fa
 def _make_video(generator, video_id, output_dir):
     "All files of one video; {variant: DataFrame}."
     import pandas as pd
@@ -357,13 +377,14 @@ def _make_video(generator, video_id, output_dir):
         made = list(pool.map(lambda row: _make_scene(generator, row, windows, folder), rows))
     variants = {v: pd.DataFrame([scene[v] for scene, _ in made]) for v in VARIANTS}
     for variant, table in variants.items(): write_table(table, folder / f'{variant}_scenes.csv')
+    _drop_others(folder, video_id, numbers)
     report = _report(generator, video_id, windows, variants, [facts for _, facts in made])
     write_json(folder / 'statistics.json', report)
     write_provenance(folder, source=generator.project.relative(generator.valid_scenes_file), model='alpha law',
                      settings=generator.settings)
     return variants
 
-# %% ../nbs/15_variants.ipynb #3ffc7593
+# %% ../nbs/15_variants.ipynb #b65e3123
 def write_manifest(
     output_dir, # the folder of the variants, with one folder per video
 )->Path: # manifest.json, rebuilt from the statistics.json of every video that is there
@@ -381,7 +402,7 @@ def write_manifest(
                                 statistics=f'{video_id}/statistics.json', variants=variants)
     return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
 
-# %% ../nbs/15_variants.ipynb #4b08783b
+# %% ../nbs/15_variants.ipynb #0452adf5
 def _positive(alpha, name):
     if isinstance(alpha, (int, float)) and 0 < alpha < np.inf: return float(alpha)
     raise SettingsError(f"{name} is {alpha!r}; it must be a finite number above 0 (1 changes nothing)")
@@ -391,7 +412,7 @@ def _box(image_size):
     if len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size): return size
     raise SettingsError(f"image_size is {image_size!r}; it must be two whole numbers above 0, width and height")
 
-# %% ../nbs/15_variants.ipynb #b65e3123
+# %% ../nbs/15_variants.ipynb #75694755
 class VideoVariantGenerator:
     "Makes the seven variants' heatmaps and tables from `valid_scenes.csv`."
     def __init__(self,
@@ -403,7 +424,8 @@ class VideoVariantGenerator:
         ramp_seconds=.25,       # length of the fade at a window edge inside a scene
         equal_exposure=False,   # early, middle and late of equal dose x time: cut to the same number of treated seconds
     ):
-        "Raises `SettingsError` for a setting out of range, `TableError` for a table that is missing, empty or wrong."
+        """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
+        table that is missing, empty or wrong."""
         Windows([1], window_type, ramp_seconds) # refuses what it cannot use
         self.settings = dict(boost_alpha=_positive(boost_alpha, 'boost_alpha'), image_size=_box(image_size),
                              reduction_alpha=_positive(reduction_alpha, 'reduction_alpha'),
@@ -411,7 +433,7 @@ class VideoVariantGenerator:
                              equal_exposure=bool(equal_exposure))
         vars(self).update(self.settings)
         self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
-        self.valid_scenes = _valid_scenes(self.valid_scenes_file)
+        self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)
         self.video_ids = list(self.valid_scenes['video_id'].unique())
 
     def scenes_of(self,
