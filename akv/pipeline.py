@@ -443,17 +443,6 @@ def _words(name): return name.replace('_', ' ')
 def _badge(status): return f'<span class="badge {status}">{_words(status)}</span>'
 
 # %% ../nbs/22_pipeline.ipynb #7f894380
-def _outlined(image, mask):
-    "A picture with the outline of a mask drawn in it, white in black."
-    import cv2
-    out, M = image.copy(), (mask > .5).astype(np.uint8)
-    if M.shape != image.shape[:2]: M = cv2.resize(M, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    lines, _ = cv2.findContours(M, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(min(M.shape)/300))
-    for grey, thickness in ((0, 4*width), (255, 2*width)):
-        cv2.drawContours(out, lines, -1, (grey, grey, grey), thickness, cv2.LINE_AA)
-    return out
-
 class _VideoPart:
     "What there is to say of one video."
     def __init__(self, project, video_id, check, small):
@@ -497,10 +486,11 @@ def _dose(group, verified):
 # %% ../nbs/22_pipeline.ipynb #d8bffb51
 def _frames_html(part):
     "A grid: the product's outline, then a row a variant; scenes that a variant does not change are pale."
+    from akv.plots import outlined
     cells = ['<div class="name">the product</div>']
     for n in part.scenes:
-        outlined = _outlined(part.source(n), part.mask(n))
-        cells.append(_figure(_picture(outlined, part.small), f"scene {n}, product outlined", f"scene {n}"))
+        picture = _picture(outlined(part.source(n), part.mask(n)), part.small)
+        cells.append(_figure(picture, f"scene {n}, product outlined", f"scene {n}"))
     for variant in VARIANTS:
         cells.append(f'<div class="name">{part.name(variant)}</div>')
         cells += [_cell(part, variant, n) for n in part.scenes]
@@ -548,8 +538,10 @@ def _doses(part, variant):
     return {r.scene_number: r.delivered_alpha for r in rows}
 
 def _before_after(part, variant, n):
-    row = part.rows[variant, n]
-    pictures = _attention_pictures(part.source(n), part.edited(variant, n), part.mask(n))
+    from akv.attention import predict_attention
+    from akv.plots import attention_pictures
+    row, frames = part.rows[variant, n], (part.source(n), part.edited(variant, n))
+    pictures = attention_pictures(*frames, *map(predict_attention, frames), part.mask(n))
     three = ''.join(_figure(_picture(p, 300), f"attention {w}, scene {n}", w)
                     for p, w in zip(pictures, ('before', 'after', 'difference')))
     return (f'<div><h4>Scene {n}, {_words(variant)}</h4><div class="three">{three}</div>'
@@ -557,20 +549,6 @@ def _before_after(part, variant, n):
             f'alpha {_number(row.delivered_alpha)} of {row.requested_alpha:g} {_badge(row.status)}</p></div>')
 
 # %% ../nbs/22_pipeline.ipynb #7af4d412
-def _attention_pictures(before, after, mask):
-    "Attention before, after, and the difference, each uint8 [H,W,3] with the product's outline."
-    from matplotlib import colormaps
-    from akv.attention import predict_attention
-    p, q = (A/A.sum() for A in (predict_attention(before), predict_attention(after)))
-    top, change = max(p.max(), q.max()), q - p
-    def over(image, colours, opacity):
-        grey = np.repeat((image @ [.299, .587, .114])[..., None], 3, 2)
-        return _outlined(np.rint(grey + opacity[..., None]*(255*colours[..., :3] - grey)).astype(np.uint8), mask)
-    def heat(image, A): return over(image, colormaps['inferno'](A/top), .15 + .7*(A/top)**.5)
-    scale = np.clip(change/max(np.percentile(np.abs(change), 99.5), 1e-12), -1, 1)
-    return heat(before, p), heat(after, q), over(after, colormaps['RdBu_r'](.5 + .5*scale), .1 + .8*np.abs(scale)**.7)
-
-# %% ../nbs/22_pipeline.ipynb #f0cc225e
 _MOTION_WORDS = ('Steady or not', "A dot is a scene, the large one the median. Read the first panel with the second: more "
                  "contrast raises warping error, and does not flicker.")
 
@@ -603,7 +581,7 @@ def _codec_html(check):
             f'above: against the source PSNR {_number(psnr.median(), 1)} dB, SSIM {_number(ssim.median(), 3)} (medians; '
             f'worst scene {_number(psnr.min(), 1)} dB, {_number(ssim.min(), 3)}).</p>')
 
-# %% ../nbs/22_pipeline.ipynb #5059d3d0
+# %% ../nbs/22_pipeline.ipynb #2cfec526
 def _numbers_html(part):
     "Every treated scene of the manipulation check."
     verified = _verified(part.check)
@@ -634,7 +612,7 @@ the middle and the least, and the middle one of the reduction. In the difference
 {_motion_html(part)}
 <details><summary>Every number of the manipulation check</summary>{_numbers_html(part)}</details></section>'''
 
-# %% ../nbs/22_pipeline.ipynb #854cddf8
+# %% ../nbs/22_pipeline.ipynb #5059d3d0
 def _faults_part(project, check, faults):
     "What was left out or fell short, with the reasons."
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
@@ -759,7 +737,7 @@ def _settings_part(project, settings):
     facts = _table(rows, ['', ''])
     return f'<details><summary>Settings, version and model</summary>{facts}<pre>{_text(text)}</pre></details>'
 
-# %% ../nbs/22_pipeline.ipynb #ef0dde57
+# %% ../nbs/22_pipeline.ipynb #d024d68d
 _STYLE = '''
 :root { --ink: #1c2430; --pale: #667085; --line: #e4e7ec; --good: #00795a; --short: #b45309; --none: #667085; }
 * { box-sizing: border-box; }
@@ -882,7 +860,7 @@ def make_report(
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
 
-# %% ../nbs/22_pipeline.ipynb #c3dd9dff
+# %% ../nbs/22_pipeline.ipynb #1f29bc0e
 @dataclass
 class RunResult:
     "What came of a run."
@@ -921,7 +899,7 @@ def read_check(
     check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
     return check
 
-# %% ../nbs/22_pipeline.ipynb #09a1b078
+# %% ../nbs/22_pipeline.ipynb #6b2f2d63
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -976,7 +954,7 @@ def _through(chain, video_ids):
         video_ids = chain.each(video_ids, stage)
     return True
 
-# %% ../nbs/22_pipeline.ipynb #a042698c
+# %% ../nbs/22_pipeline.ipynb #c3dd9dff
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars
