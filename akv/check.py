@@ -14,7 +14,7 @@ from .core import AkvError, Project, Settings, VARIANTS, content_hash, load_imag
 from .video import iter_frames, probe, unpadded
 from .alignment import alpha_between, attention_proportion
 from .metrics import cc, drift, edit_difference, psnr, ssim, warping_error
-from .editing import SceneSource, edited_frame, editor_of, load_unit
+from .editing import SceneSource, edited_frame, editor_of, load_unit, side_by_side
 from .temporal import SceneTake
 
 # %% ../nbs/18_check.ipynb #9d0bcaf1
@@ -315,22 +315,25 @@ def manipulation_check(
     Raises `AkvError` where an edit is missing or has another size than its source."""
     import pandas as pd
     from tqdm.auto import tqdm
-    settings, models, scenes, rows = settings or Settings(), attention_models(), {}, []
+    settings, models, scenes = settings or Settings(), attention_models(), {}
     for use in uses: scenes.setdefault((use.video_id, use.scene_number), []).append(use)
     requested = {(v, u): _requested(project, v, u) for v, u in {(use.video_id, use.variant) for use in uses}}
-    bar = tqdm(scenes.items(), desc='manipulation check', unit='scene', disable=not progress)
-    for (video_id, n), scene_uses in bar:
-        source = SceneSource(project, video_id, n, settings.editing.feather)
-        check = _SceneCheck(project, source, scene_uses, models, settings)
-        for use in scene_uses:
-            row = dict(video_id=video_id, scene_number=n, variant=use.variant, **check.row(use))
-            asked = requested[video_id, use.variant][str(n)]
-            if asked != 1 and check.records[use.unit]['kind'] == 'baseline': # it could not be manipulated
-                row.update(status='cannot', requested_alpha=1. if use.variant == 'placebo' else asked)
-            rows.append(row)
-    table = _sorted(pd.DataFrame(rows, columns=COLUMNS))
+    def rows_of(scene): return _scene_rows(project, *scene, scenes[scene], models, settings, requested)
+    done = side_by_side(rows_of, list(scenes))
+    bar = tqdm(done, desc='manipulation check', unit='scene', total=len(scenes), disable=not progress)
+    table = _sorted(pd.DataFrame([row for rows in bar for row in rows], columns=COLUMNS))
     write_table(_with_others(project, table), project.manipulation_check)
     return table
+
+def _scene_rows(project, video_id, n, uses, models, settings, requested): # a dict for each variant
+    source = SceneSource(project, video_id, n, settings.editing.feather)
+    check, rows = _SceneCheck(project, source, uses, models, settings), []
+    for use in uses:
+        rows.append(dict(video_id=video_id, scene_number=n, variant=use.variant, **check.row(use)))
+        asked = requested[video_id, use.variant][str(n)]
+        if asked != 1 and check.records[use.unit]['kind'] == 'baseline': # it could not be manipulated
+            rows[-1].update(status='cannot', requested_alpha=1. if use.variant == 'placebo' else asked)
+    return rows
 
 def _requested(project, video_id, variant): # {scene number as text: alpha asked for, 1 outside the window}
     table = read_table(project.variant_scenes_csv(video_id, variant), ('scene_number', 'requested_alpha'))

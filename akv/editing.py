@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_ALPHA', 'EDITORS', 'SceneSource', 'PhotometricEditor', 'pack_difference', 'unpack_difference', 'diffusion_model',
            'ControlNetEditor', 'make_editor', 'editor_of', 'WorkUnit', 'measured_frames', 'Use', 'plan_units', 'judge',
-           'unit_folder', 'load_unit', 'run_unit', 'edited_frame', 'edit_scenes']
+           'unit_folder', 'load_unit', 'run_unit', 'edited_frame', 'side_by_side', 'edit_scenes']
 
 # %% ../nbs/16_editing.ipynb #7fa9751a
 import functools, json, math, shutil
@@ -699,7 +699,42 @@ def edited_frame(
 def _weight(source, use, record, index): # what asks for no change goes all the way through the editor, too
     return 1. if record['kind'] == 'baseline' or record['status'] == 'cannot' else use.weights[index - source.start]
 
-# %% ../nbs/16_editing.ipynb #46b10616
+# %% ../nbs/16_editing.ipynb #6fef1acf
+def side_by_side(
+    work,         # function of one job
+    jobs,         # list; no job may need another
+    threads=None, # jobs at a time; None: as many as PyTorch uses cores, four at most, since each takes a gigabyte
+): # yields what each job gave, in the order in which they end
+    "Do jobs in threads, each with one core to itself. What a job raises is raised here, and no other is begun."
+    import torch
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+    before = torch.get_num_threads()
+    threads, waiting = min(threads or min(before, 4), len(jobs)), []
+    try:
+        torch.set_num_threads(1)
+        if threads < 2: yield from map(work, jobs)
+        else:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                try:
+                    waiting += [pool.submit(work, job) for job in jobs]
+                    for done in as_completed(waiting): yield done.result()
+                finally:
+                    for one in waiting: one.cancel()
+    finally: torch.set_num_threads(before)
+
+# %% ../nbs/16_editing.ipynb #664beb35
+def _run_units(project, todo, settings, bar):
+    "Make units, scene by scene, since a placebo needs its scene's boost; diffusion, with its one model, in turn."
+    scenes = {}
+    for unit in todo: scenes.setdefault((unit.video_id, unit.scene_number), []).append(unit)
+    def work(units):
+        for unit in units:
+            run_unit(project, unit, settings)
+            bar.update()
+    editor = make_editor(settings, project)      # loaded once, before the threads ask for it
+    for _ in side_by_side(work, list(scenes.values())) if editor.exact else map(work, scenes.values()): pass
+
+# %% ../nbs/16_editing.ipynb #da490bc5
 def edit_scenes(
     project:Project,
     settings:Settings=None,
@@ -712,8 +747,8 @@ def edit_scenes(
     units, uses = plan_units(project, settings, video_ids)
     _write_units(project, units, uses)
     todo = [u for h, u in units.items() if not (unit_folder(project, h)/'edit.json').exists()]
-    bar = tqdm(todo, desc='editing scenes', unit='edit', disable=not progress or not todo)
-    for unit in bar: run_unit(project, unit, settings)
+    bar = tqdm(total=len(todo), desc='editing scenes', unit='edit', disable=not progress or not todo)
+    with bar: _run_units(project, todo, settings, bar)
     scenes = {(u.video_id, u.scene_number) for u in uses}
     sources = {scene: SceneSource(project, *scene, settings.editing.feather) for scene in scenes}
     for use in uses: _lay_out(project, use, sources[use.video_id, use.scene_number])

@@ -258,6 +258,7 @@ def _gauss_newton(scene, theta, side, target, steps, tolerance):
             J, = torch.autograd.grad(delta, theta)
             best = theta.detach(), left, J
         else: limit /= 2.5
+        del delta                                    # or its graph would lie in memory beside the next one
         if abs(best[1]) < tolerance or limit < .02: break
         theta = _step(best[2], best[1], best[0], side, limit)
     return best[0], target - best[1], n
@@ -362,6 +363,7 @@ def _balance(scene, theta, rms_wanted, steps):
             J = torch.stack([torch.autograd.grad(y, theta, retain_graph=True)[0] for y in (delta, rms)])
             best, reach = (theta.detach(), miss, left, J), min(.8, 1.5 * reach)
         else: reach /= 2.5
+        del delta, e, rms
         if best[1] < 1 or reach < .02: break
         theta, _, left, J = best
         step = J.T @ torch.linalg.solve(J @ J.T + 1e-6 * torch.eye(2), left)
