@@ -7,7 +7,7 @@ __all__ = ['name_videos', 'keywords_of', 'set_keywords', 'project_settings', 'Gi
            'RunResult', 'dose_table', 'read_check', 'run', 'run_demo']
 
 # %% ../nbs/22_pipeline.ipynb #9bbf7665
-import shutil
+import glob, shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -18,7 +18,7 @@ from .video import probe
 from .scenes import extract_scenes, read_scenes
 from .keywords import make_masks, parse_box, ways_to_give_masks
 from .validation import write_valid_scenes
-from .variants import VideoVariantGenerator
+from .variants import VideoVariantGenerator, write_manifest
 from .editing import EDITORS, edit_scenes, load_unit, plan_units
 from .temporal import assemble_videos
 from .check import COLUMNS as CHECK_COLUMNS, manipulation_check
@@ -225,6 +225,24 @@ def _keep_boxes(project, video_id, new):
     if len(old) != len(table) or not old.reset_index(drop=True).equals(table): write_table(table, project.boxes_csv)
 
 # %% ../nbs/22_pipeline.ipynb #c91d53c2
+_WITHDRAWN = """
+  its variants, its videos and its rows in the check were removed; accept a scene to have them made again"""
+
+def _withdraw(project, video_id):
+    "Remove what was made of an ad of which nothing may be used any more; whether there was anything."
+    made = [project.variants(video_id), *(project.edited_scene(v, video_id, 1).parent/video_id for v in VARIANTS)]
+    scenes = f'{glob.escape(video_id)}-Scene-*'
+    images = [image for v in VARIANTS for image in project.edited_scene(v, video_id, 1).parent.glob(scenes)]
+    files = [project.video(video_id, v) for v in VARIANTS] + images
+    there = [path for path in made + files if path.exists()]
+    for path in there: shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if project.manifest.is_file(): write_manifest(project.manifest.parent)
+    if project.manipulation_check.is_file():
+        check = read_table(project.manipulation_check, ('video_id',))
+        write_table(check[check['video_id'] != video_id], project.manipulation_check)
+    return bool(there)
+
+# %% ../nbs/22_pipeline.ipynb #1226fee6
 _HERE = Path(__file__).parent if '__file__' in globals() else Path('../akv')
 _WEIGHTS = _HERE/'weights'/'attention.safetensors' # hashed here, so that a run with nothing to do need not load it
 _WITNESS = _HERE/'weights'/'alexnet.safetensors'
@@ -301,11 +319,13 @@ class Chain:
         result = write_valid_scenes(self.project, self.settings.data.max_pixels)
         valid = set(result.valid['video_id'])
         for video_id in video_ids:
-            if video_id in valid: continue
             reasons = result.left_out[result.left_out['video_id'] == video_id]
             why = [f"  scene {row.scene_number}: {row.reason}" for row in reasons.itertuples()]
             if len(why) > 12: why[12:] = [f"  and {len(why) - 12} more, see {self.project.left_out_csv}"]
-            self.faults[video_id] = '\n'.join([f"{video_id}: no complete scene", *why])
+            if video_id not in valid: self.faults[video_id] = '\n'.join([f"{video_id}: no complete scene", *why])
+            elif why: notice('\n'.join([f"{video_id}: left out", *why]))
+            if video_id not in valid and len(reasons) and reasons['reason'].str.startswith('rejected in review').all():
+                if _withdraw(self.project, video_id): self.faults[video_id] += _WITHDRAWN
         return [video_id for video_id in video_ids if video_id in valid]
 
     def variants(self, video_id):
@@ -401,7 +421,7 @@ def checked_videos(project:Project)->list: # ids
     if not project.manipulation_check.is_file(): return []
     return list(read_table(project.manipulation_check, ('video_id',))['video_id'].unique())
 
-# %% ../nbs/22_pipeline.ipynb #33ab1daa
+# %% ../nbs/22_pipeline.ipynb #788997b1
 def _text(value): # safe in HTML
     import html
     return html.escape(str(value))
@@ -442,7 +462,7 @@ def _words(name): return name.replace('_', ' ')
 
 def _badge(status): return f'<span class="badge {status}">{_words(status)}</span>'
 
-# %% ../nbs/22_pipeline.ipynb #7f894380
+# %% ../nbs/22_pipeline.ipynb #142d758f
 class _VideoPart:
     "What there is to say of one video."
     def __init__(self, project, video_id, check, small):
@@ -467,7 +487,7 @@ def _verified(check): return [c for c in check.columns if c.startswith('verified
 
 def _witness(column): return _words(column.removeprefix('verified_alpha_'))
 
-# %% ../nbs/22_pipeline.ipynb #5bd6b257
+# %% ../nbs/22_pipeline.ipynb #321549ef
 def _doses_html(part):
     "A row a variant: how many scenes, what was asked, what came."
     verified = _verified(part.check)
@@ -483,7 +503,7 @@ def _dose(group, verified):
     return [len(group), f"{asked:g}", f"<b>{_number(delivered)}</b>", *seen,
             ' '.join(f"{_badge(k)} {n}" for k, n in counts.items() if n)]
 
-# %% ../nbs/22_pipeline.ipynb #d8bffb51
+# %% ../nbs/22_pipeline.ipynb #091fd237
 def _frames_html(part):
     "A grid: the product's outline, then a row a variant; scenes that a variant does not change are pale."
     from akv.plots import outlined
@@ -505,7 +525,7 @@ def _cell(part, variant, n):
     caption = 'cannot' if row.status == 'cannot' else f'× {_number(row.delivered_alpha)}'
     return _figure(picture, alt, caption, row.status)
 
-# %% ../nbs/22_pipeline.ipynb #0eb486ec
+# %% ../nbs/22_pipeline.ipynb #0dec3987
 _DOSE_WORDS = ('Asked against delivered', "Filled: within the tolerance (grey bar); hollow: fell short. "
                "Pale: what models that took no part in the edit see.")
 _PROFILE_WORDS = ('Attention on the product, scene by scene', "Measured on the edited pictures. "
@@ -521,7 +541,7 @@ def _plots_html(part):
              for f, title, words in figures)
     return f'<div class="pair">{"".join(shown)}</div>'
 
-# %% ../nbs/22_pipeline.ipynb #2509d48e
+# %% ../nbs/22_pipeline.ipynb #b4e9313b
 def _most_middle_least(doses):
     "Scenes with the largest, the middle and the smallest dose (by its distance from 1), the largest first."
     order = sorted(doses, key=lambda n: (-abs(np.log(doses[n])), n))
@@ -548,7 +568,7 @@ def _before_after(part, variant, n):
             f'<p>On the product: {_percent(row.share_before)} before, {_percent(row.share_after)} after; '
             f'alpha {_number(row.delivered_alpha)} of {row.requested_alpha:g} {_badge(row.status)}</p></div>')
 
-# %% ../nbs/22_pipeline.ipynb #7af4d412
+# %% ../nbs/22_pipeline.ipynb #10a18c30
 _MOTION_WORDS = ('Steady or not', "A dot is a scene, the large one the median. Read the first panel with the second: more "
                  "contrast raises warping error, and does not flicker.")
 
@@ -581,7 +601,7 @@ def _codec_html(check):
             f'above: against the source PSNR {_number(psnr.median(), 1)} dB, SSIM {_number(ssim.median(), 3)} (medians; '
             f'worst scene {_number(psnr.min(), 1)} dB, {_number(ssim.min(), 3)}).</p>')
 
-# %% ../nbs/22_pipeline.ipynb #2cfec526
+# %% ../nbs/22_pipeline.ipynb #4f6d45a0
 def _numbers_html(part):
     "Every treated scene of the manipulation check."
     verified = _verified(part.check)
@@ -612,12 +632,17 @@ the middle and the least, and the middle one of the reduction. In the difference
 {_motion_html(part)}
 <details><summary>Every number of the manipulation check</summary>{_numbers_html(part)}</details></section>'''
 
-# %% ../nbs/22_pipeline.ipynb #5059d3d0
+# %% ../nbs/22_pipeline.ipynb #d024d68d
 def _faults_part(project, check, faults):
     "What was left out or fell short, with the reasons."
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
     short = [r for r in check.itertuples() if r.treated and r.status != 'delivered']
-    parts = [('Videos that did not come through', ['video', 'why'],
+    treated = check.groupby(['video_id', 'variant'])['treated'].any()
+    idle = [(v, name) for (v, name), any_scene in treated.items() if name != 'baseline' and not any_scene]
+    parts = [('Variants that treat no scene', ['video', 'variant', 'why'],
+              [[_text(v), _words(name), 'no scene that can be treated lies in its window: it shows what the baseline '
+                'shows, and is no condition of an experiment'] for v, name in idle]),
+             ('Videos that did not come through', ['video', 'why'],
               [[_text(v), f'<span class="pre">{_text(t)}</span>'] for v, t in faults.items()]),
              ('Scenes that were left out', ['video', 'scene', 'why'],
               [[_text(r['video_id']), _text(r['scene_number']), _text(r['reason'])] for r in left_out]),
@@ -737,7 +762,7 @@ def _settings_part(project, settings):
     facts = _table(rows, ['', ''])
     return f'<details><summary>Settings, version and model</summary>{facts}<pre>{_text(text)}</pre></details>'
 
-# %% ../nbs/22_pipeline.ipynb #d024d68d
+# %% ../nbs/22_pipeline.ipynb #854cddf8
 _STYLE = '''
 :root { --ink: #1c2430; --pale: #667085; --line: #e4e7ec; --good: #00795a; --short: #b45309; --none: #667085; }
 * { box-sizing: border-box; }
@@ -860,7 +885,7 @@ def make_report(
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
 
-# %% ../nbs/22_pipeline.ipynb #1f29bc0e
+# %% ../nbs/22_pipeline.ipynb #6b2f2d63
 @dataclass
 class RunResult:
     "What came of a run."
@@ -899,7 +924,7 @@ def read_check(
     check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
     return check
 
-# %% ../nbs/22_pipeline.ipynb #6b2f2d63
+# %% ../nbs/22_pipeline.ipynb #c3dd9dff
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -954,7 +979,7 @@ def _through(chain, video_ids):
         video_ids = chain.each(video_ids, stage)
     return True
 
-# %% ../nbs/22_pipeline.ipynb #c3dd9dff
+# %% ../nbs/22_pipeline.ipynb #09a1b078
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars

@@ -347,6 +347,7 @@ def _report(generator, video_id, windows, variants, facts):
         notice(f"scene {n} of {video_id} cannot be manipulated: {reason}")
     for v, table in variants.items():
         treated = table.loc[table['treated'], 'scene_number'].tolist()
+        if v != 'baseline' and not treated: notice(f"{v} of {video_id} treats no scene: it is the same as the baseline")
         statistics[v] |= dict(treated=treated,
                               window_coverage=[windows.coverage(v, n) for n in numbers],
                               treated_seconds=windows.exposure(v, treated) if windows.timed else None)
