@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['small', 'as_jpeg', 'as_png', 'heat_layer', 'mask_layer', 'outline_layer', 'rasterise', 'Canvas', 'message_line',
-           'Shown']
+           'Shown', 'button']
 
 # %% ../nbs/20a_canvas.ipynb #759bb8e6
-import functools, html
+import functools, html, sys
 
 import anywidget, cv2, traitlets
 import ipywidgets as widgets
@@ -161,6 +161,7 @@ const round = value => Math.round(value * 100) / 100;
 // Keys typed here are text, or move a native control
 const typing = element => element.isContentEditable
   || element.matches?.('textarea, select, input:not([type=checkbox]):not([type=button]):not([type=submit])');
+const sliding = (element, key) => element.matches?.('[role=slider]') && /^(Arrow|Page|Home|End)/.test(key);
 const pressable = element => element.closest?.('button, a, summary, input[type=checkbox], [role=button]');
 
 function render({ model, el }) {
@@ -174,7 +175,10 @@ function render({ model, el }) {
 
   const zone = () => { const area = model.get('key_area'); return (area && host.closest(area)) || host; };
 
-  // ---- the picture
+"""
+
+# %% ../nbs/20a_canvas.ipynb #8132e76a
+_JS += r"""
   const size = () => {
     const [width, height] = model.get('size'), own = kept.image?.bitmap;
     return width && height ? [width, height] : own ? [own.width, own.height] : [4, 3];
@@ -206,13 +210,15 @@ function render({ model, el }) {
   };
 
   let loading = false, stale = false;
+  let shown = model.get('picture'), told = null;        // the token of what is painted; the last that Python heard
+  let answered = model.get('drawn');                    // as it was when this was painted
   const load = async () => {                // decode what is new, then show all of it at once
     stale = true;
     if (loading) return;
     loading = true;
     while (stale && !gone) {
       stale = false;
-      const text = model.get('caption'), next = {};
+      const text = model.get('caption'), token = model.get('picture'), drawn = model.get('drawn'), next = {};
       let trouble = '';
       await Promise.all(LAYERS.map(async name => {
         const data = model.get(name);
@@ -226,17 +232,25 @@ function render({ model, el }) {
       }));
       if (gone) break;
       for (const name of LAYERS) if (kept[name]?.bitmap !== next[name].bitmap) kept[name]?.bitmap?.close();
-      if (kept.mask?.data !== next.mask.data) fresh = [];
+      if (kept.mask?.data !== next.mask.data || answered !== drawn) fresh = [];   // they are in the mask now
+      if (token !== shown) stroke = null;                                        // it was begun on another picture
       kept = next;
+      answered = drawn;
+      shown = token;
       caption.textContent = trouble || text;
       caption.hidden = !caption.textContent;
       paint();
       asked = 0;
+      if (!trouble && token !== told) model.send({ seen: told = token });
       host.dataset.painted = 1 + Number(host.dataset.painted || 0);   // for tests that wait for a picture
     }
     loading = false;
   };
 
+"""
+
+# %% ../nbs/20a_canvas.ipynb #4543731d
+_JS += r"""
   // ---- the tool: what Python says, but a button of class akv-tool-brush counts at once, before Python has heard of it
   let chosen = null;
   const tool = () => chosen ?? model.get('tool');
@@ -286,7 +300,10 @@ function render({ model, el }) {
     }
   };
 
-  // ---- pointer: mouse, pen or finger
+"""
+
+# %% ../nbs/20a_canvas.ipynb #be1da940
+_JS += r"""
   const place = event => {                  // pixels of the full image
     const box = drawing.getBoundingClientRect(), [width, height] = size();
     return [round(clamp((event.clientX - box.left) / box.width, 0, 1) * width),
@@ -297,6 +314,8 @@ function render({ model, el }) {
     Object.assign(stroke, { x: Math.min(x, start[0]), y: Math.min(y, start[1]),
                             width: round(Math.abs(x - start[0])), height: round(Math.abs(y - start[1])) });
   };
+  let finger = null;                        // whose stroke it is: a second finger, or a palm, counts for nothing
+  const other = event => stroke && event.pointerId !== finger;
   drawing.addEventListener('pointerdown', event => {
     if (event.button !== 0 || stroke) return;
     host.focus({ preventScroll: true });
@@ -304,12 +323,14 @@ function render({ model, el }) {
     const kind = PRODUCES[tool()];
     start = place(event);
     if (!kind) { model.send({ click: start }); return; }
-    drawing.setPointerCapture(event.pointerId);
+    finger = event.pointerId;
+    drawing.setPointerCapture(finger);
     stroke = kind === 'brush' || kind === 'erase' ? { kind, radius: model.get('brush'), points: [start] } : { kind };
     if (!stroke.points) reach(start);
     draw();
   });
   drawing.addEventListener('pointermove', event => {
+    if (other(event)) return;
     pointer = place(event);
     if (stroke?.points) {
       const apart = Math.max(size()[0] / drawing.clientWidth, stroke.radius / 8);
@@ -321,43 +342,60 @@ function render({ model, el }) {
     draw();
   });
   drawing.addEventListener('pointerup', event => {
-    if (!stroke || event.button !== 0) return;
+    if (!stroke || other(event) || event.button !== 0) return;
     const shape = stroke, least = LEAST * size()[0] / drawing.clientWidth;
     stroke = null;
     if (shape.points || (shape.width >= least && shape.height >= least)) {
       if (shape.points) fresh.push(shape);
       model.set('shapes', [...model.get('shapes'), shape]);
+      model.set('drawn_on', shown);         // Python may have gone on to another picture meanwhile
       model.save_changes();
     }
     draw();
   });
   const cancel = () => { stroke = null; draw(); };
-  drawing.addEventListener('pointercancel', cancel);
-  drawing.addEventListener('pointerleave', () => { pointer = null; draw(); });
+  for (const kind of ['pointercancel', 'lostpointercapture'])
+    drawing.addEventListener(kind, event => { if (stroke && !other(event)) cancel(); });
+  drawing.addEventListener('pointerleave', event => { if (!other(event)) { pointer = null; draw(); } });
 
-  // ---- keys: caught before the notebook sees them
+"""
+
+# %% ../nbs/20a_canvas.ipynb #33f5472c
+_JS += r"""
   let asked = 0;                            // when a key was sent that has not been answered by a picture
   const on_blur = event => {                // a button that is disabled when it was pressed loses the focus: to us
     if (event.target.disabled && zone().contains(event.target)) setTimeout(() => host.focus({ preventScroll: true }));
   };
+  const on_press = event => {               // beside the controls: the focus would go to the notebook's cell
+    const settle = () => gone || zone().contains(document.activeElement) || host.focus({ preventScroll: true });
+    if (model.get('shortcuts').length && zone().contains(event.target)) setTimeout(settle);
+  };
   const on_key = event => {
     const target = event.target;
-    if (gone || event.altKey || event.isComposing || !zone().contains(target) || typing(target)) return;
+    if (gone || event.altKey || event.isComposing || !zone().contains(target) || typing(target)
+        || sliding(target, event.key)) return;
     const taken = () => { event.preventDefault(); event.stopImmediatePropagation(); };
     if (event.key === 'Escape' && stroke) { cancel(); taken(); return; }
     if ((event.key === ' ' || event.key === 'Enter') && pressable(target)) return;
     const held = event.ctrlKey || event.metaKey ? 'Ctrl+' : '', known = model.get('shortcuts');
     const key = [held + event.key, held + event.key.toLowerCase()].find(name => known.includes(name));
-    if (!key) return;
+    if (!key) {                             // no letter reaches the notebook: x would cut its cell
+      if (known.length && !held && event.key.length === 1) event.stopPropagation();
+      return;
+    }
     taken();
+    if (event.repeat && !model.get('repeating').includes(key)) return;
     if (event.repeat && performance.now() - asked < 400) return;      // held down: no faster than pictures come
     asked = performance.now();
     model.send({ key });
   };
-  window.addEventListener('keydown', on_key, true);
-  window.addEventListener('focusout', on_blur, true);
+  const heard = { click: on_press, pointerup: on_press, keydown: on_key, focusout: on_blur };
+  for (const [kind, handler] of Object.entries(heard)) window.addEventListener(kind, handler, true);
 
-  // ---- changes made in Python
+"""
+
+# %% ../nbs/20a_canvas.ipynb #97ba50e3
+_JS += r"""
   const describe = () => {
     host.setAttribute('role', model.get('shortcuts').length ? 'application' : 'img');
     host.setAttribute('aria-label', model.get('label'));
@@ -369,7 +407,7 @@ function render({ model, el }) {
     return () => { for (const name of names) model.off('change:' + name, handler); };
   };
   const ends = [
-    watch([...LAYERS, 'caption'], load),
+    watch([...LAYERS, 'caption', 'picture', 'drawn'], load),
     watch(['size', 'width', 'heat_opacity', 'mask_opacity', 'outline_opacity'], paint),
     watch(['shapes'], () => { fresh = fresh.filter(shape => model.get('shapes').includes(shape)); draw(); }),
     watch(['brush'], draw),
@@ -385,9 +423,8 @@ function render({ model, el }) {
   return () => {                            // the view was removed
     gone = true;
     window.removeEventListener('click', on_choice, true);
-    window.removeEventListener('keydown', on_key, true);
+    for (const [kind, handler] of Object.entries(heard)) window.removeEventListener(kind, handler, true);
     window.removeEventListener('resize', paint);
-    window.removeEventListener('focusout', on_blur, true);
     sized.disconnect();
     for (const end of ends) end();
     for (const layer of Object.values(kept)) layer.bitmap?.close();
@@ -396,7 +433,7 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/20a_canvas.ipynb #8132e76a
+# %% ../nbs/20a_canvas.ipynb #9547b203
 _CSS = """
 .akv-canvas { display: inline-block; max-width: 100%; vertical-align: top; border-radius: 2px; }
 .akv-canvas:focus, .akv-canvas:focus-visible { outline: none; }
@@ -412,7 +449,9 @@ _CSS = """
 .akv-scroll .akv-canvas, .akv-scroll .akv-canvas-frame { max-width: none; }
 """
 
-# %% ../nbs/20a_canvas.ipynb #4543731d
+# %% ../nbs/20a_canvas.ipynb #b33b7172
+_REPEATING = ['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'PageUp', 'PageDown', '+', '-']
+
 class Canvas(anywidget.AnyWidget):
     "One picture with layers, drawing and keys. Coordinates are pixels of the full image, from its top left corner."
     _esm, _css = _JS, _CSS
@@ -430,8 +469,15 @@ class Canvas(anywidget.AnyWidget):
     brush = traitlets.Float(20., help='radius, pixels of the full image').tag(sync=True)
     shapes = traitlets.List(traitlets.Dict(), help='what was drawn, oldest first').tag(sync=True)
     caption = traitlets.Unicode('', help='under the picture, and changed together with it').tag(sync=True)
+    picture = traitlets.Unicode('', help="a name of your own for what is shown, such as 'ad 2'").tag(sync=True)
+    seen = traitlets.Unicode('', help='`picture` of what the browser has painted').tag(sync=True)
+    drawn_on = traitlets.Unicode('', help='`picture` of what the last shape was drawn on').tag(sync=True)
+    drawn = traitlets.Int(0, help='raise it when a drawing was answered: strokes are in the mask, or dropped').tag(
+        sync=True)
     label = traitlets.Unicode('Scene', help='what a screen reader says').tag(sync=True)
     shortcuts = traitlets.List(traitlets.Unicode(), help="keys it takes: 'ArrowRight', 'a', 'Ctrl+z'").tag(sync=True)
+    repeating = traitlets.List(traitlets.Unicode(), _REPEATING, help='those of them that count again and again '
+                               'while they are held down').tag(sync=True)
     key_area = traitlets.Unicode('', help='CSS selector of the widget around it, in all of which keys count').tag(
         sync=True)
 
@@ -444,6 +490,7 @@ class Canvas(anywidget.AnyWidget):
         self.on_msg(lambda _, content, buffers: self._heard(content))
 
     def _heard(self, content):
+        if 'seen' in content: self.seen = content['seen']    # in order with keys and buttons, as traits are not
         if 'key' in content: self.press(content['key'])
         if 'click' in content: self.click(*content['click'])
 
@@ -469,25 +516,34 @@ class Canvas(anywidget.AnyWidget):
         "What happens when the picture is clicked."
         self._on_click((x, y))
 
+    def shown(self)->bool:
+        "Whether the browser has painted what `picture` names: what is decided before that is about another picture."
+        return self.seen == self.picture
+
     def painted(self)->np.ndarray: # uint8 [h,w,3] RGB, `width` pixels wide
-        "What the browser paints, without strokes: for a page that is read without a kernel, and for tests."
+        "What the browser paints, without strokes and caption; as high as `size`, or else the image, asks for."
         return _stacked(self)
 
-    def show(self, **traits): # image=..., caption=..., heat=...
-        "Change several traits together: they arrive in one message and are painted in one go."
+    def show(self, **traits): # image=..., caption=..., heat=..., picture=...
+        "Change several traits together: they arrive in one message and are painted in one go; `picture` names them."
         with self.hold_sync():
             for name, value in traits.items(): setattr(self, name, value)
 
-# %% ../nbs/20a_canvas.ipynb #2d939a09
-def _opened(data, size):
-    "RGBA [h,w,4] in 0 to 1 of a picture file, at a size (height, width)."
+# %% ../nbs/20a_canvas.ipynb #51f9498b
+def _opened(data, size=None):
+    "A picture file; with a size (height, width): RGBA [h,w,4] in 0 to 1."
     import io
     from PIL import Image
-    picture = Image.open(io.BytesIO(data)).convert('RGBA').resize(size[::-1], Image.Resampling.BICUBIC)
-    return np.asarray(picture, np.float32)/255
+    picture = Image.open(io.BytesIO(data))
+    if size is None: return picture
+    return np.asarray(picture.convert('RGBA').resize(size[::-1], Image.Resampling.BICUBIC), np.float32)/255
+
+def _full_size(canvas):
+    "(width, height) of a canvas in pixels of the full image, as the browser has it."
+    return canvas.size if all(canvas.size) else _opened(canvas.image).size if canvas.image else (4, 3)
 
 def _stacked(canvas):
-    width, height = canvas.size if all(canvas.size) else (4, 3)
+    width, height = _full_size(canvas)
     size = round(canvas.width*height/width), canvas.width
     picture = np.zeros((*size, 3), np.float32)
     for name in ('image', 'heat', 'mask', 'outline'):
@@ -503,7 +559,7 @@ def _stacked(canvas):
             cv2.rectangle(picture, *corners, colour, thick)
     return picture
 
-# %% ../nbs/20a_canvas.ipynb #9d0d4c5e
+# %% ../nbs/20a_canvas.ipynb #608c730c
 def message_line(
     text,         # plain text
     kind='info',  # 'info', 'done', 'warning' or 'error'
@@ -516,7 +572,33 @@ def message_line(
             'padding-left: 8px; line-height: 1.4; color: var(--jp-ui-font-color1, #222222); white-space: pre-wrap; '
             f'overflow-wrap: anywhere">{html.escape(str(text))}</div>')
 
-# %% ../nbs/20a_canvas.ipynb #51f9498b
+# %% ../nbs/20a_canvas.ipynb #85cd26e9
+_SHOWN_BY = {}   # {cell: (which run of it, the widgets it showed)}
+
+def _running_cell():
+    "The cell that is running and which run of it this is; (None, None) outside a notebook."
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    parent = getattr(shell, 'parent_header', None) or {}
+    return parent.get('metadata', {}).get('cellId'), parent.get('header', {}).get('msg_id')
+
+def _end_earlier(shown, where=None):
+    "Close what an earlier run of the same cell showed."
+    cell, run = where or _running_cell()
+    if cell is None: return
+    before, widgets_ = _SHOWN_BY.get(cell, (run, []))
+    if before != run:
+        for old in widgets_:
+            if old is not shown and not old._closed_for_good: old.close()
+        widgets_ = []
+    _SHOWN_BY[cell] = run, [*(one for one in widgets_ if one is not shown), shown]
+
+# %% ../nbs/20a_canvas.ipynb #0617110d
+def _running_loop():
+    "The event loop of a notebook's kernel, for threads that hand something to a widget; None in a script."
+    import asyncio
+    try: return asyncio.get_running_loop()
+    except RuntimeError: return None
+
 def _parts(widget):
     "A widget and all that it is made of."
     yield widget
@@ -551,8 +633,25 @@ class Shown:
             except Exception as error: self.say(f'{type(error).__name__}: {error}', 'error')
         return wrapped
 
-    def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
+    _closed_for_good = False
+
+    def _repr_mimebundle_(self, **kwargs):
+        if self._closed_for_good: return {'text/plain': 'This widget was closed; make it anew.'}
+        _end_earlier(self)
+        return self.widget._repr_mimebundle_(**kwargs)
 
     def close(self)->None:
         "Remove it from the page and free what it held."
+        self._closed_for_good = True
         for part in list(_parts(self.widget)): part.close()
+
+# %% ../nbs/20a_canvas.ipynb #4ea7676c
+def button(
+    text,       # what it says
+    tooltip,    # what it does, and '(key x)'
+    icon='',    # one of Font Awesome's
+    **options,  # others of `ipywidgets.Button`
+)->widgets.Button:
+    "A button as wide as its words."
+    options = dict(layout=dict(width='auto', flex='0 0 auto')) | options
+    return widgets.Button(description=text, tooltip=tooltip, icon=icon, **options)

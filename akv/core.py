@@ -774,16 +774,24 @@ def _locked(folder:Path):
         yield
     finally: os.close(handle)
 
+_LATER_COLUMNS = ("reviewer",)   # files from before these were kept are read as well
+
 def _read_log(path, columns):
     "A table that grows by a row at a time; empty where there is none yet."
     import pandas as pd
-    return read_table(path, columns) if path.is_file() else pd.DataFrame(columns=columns, dtype=str)
+    if not path.is_file(): return pd.DataFrame(columns=columns, dtype=str)
+    table = read_table(path, [name for name in columns if name not in _LATER_COLUMNS])
+    return table.reindex(columns=[*columns, *(name for name in table if name not in columns)], fill_value="")
+
+def _stripped(table, *columns):
+    "Without the blanks that people type before and after an id."
+    return table.assign(**{name: table[name].str.strip() for name in columns})
 
 def _append(path, columns, *values):
-    "Add a row to such a table, atomically; a time of None is now, in UTC."
+    "Add a row to such a table, atomically: None is an empty field, but a time of None is now, in UTC."
     import datetime, pandas as pd
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    row = dict(zip(columns, (now if v is None else str(v) for v in values)))
+    row = {name: "" if value is None else str(value) for name, value in zip(columns, values)}
+    row["time"] = row["time"] or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     with _locked(path.parent):
         write_table(pd.concat([_read_log(path, columns), pd.DataFrame([row], dtype=str)], ignore_index=True), path)
 
@@ -791,7 +799,7 @@ def read_review(
     project:Project,  # the study
 ):                    # DataFrame of text: video_id, scene_number, decision, note, time
     "All decisions, oldest first; an empty table where there are none. Raises `TableError` where the file is damaged."
-    return _read_log(project.review_csv, REVIEW_COLUMNS)
+    return _stripped(_read_log(project.review_csv, REVIEW_COLUMNS), "video_id", "scene_number", "decision")
 
 def add_review(
     project:Project,   # the study
@@ -812,20 +820,26 @@ def rejected_scenes(
     "The scenes whose latest decision is to reject them. Raises `TableError` where a row makes no sense."
     latest = {}
     for row in read_review(project).itertuples():
-        if not row.scene_number.strip().isdecimal() or row.decision.strip() not in ("accept", "reject"):
+        if not row.scene_number.isdecimal() or row.decision not in ("accept", "reject"):
             raise TableError(f"{project.review_csv}: scene {row.scene_number!r} of {row.video_id}, "
                              f"decision {row.decision!r}; expected a number, and accept or reject")
-        latest[row.video_id, int(row.scene_number)] = row.decision.strip()
+        latest[row.video_id, int(row.scene_number)] = row.decision
     return {scene for scene, decision in latest.items() if decision == "reject"}
 
 # %% ../nbs/00_core.ipynb #1dd4b301
-VIDEO_RATING_COLUMNS = ("video_id", "variant", "rating", "note", "blind", "time")
+VIDEO_RATING_COLUMNS = ("video_id", "variant", "rating", "note", "blind", "reviewer", "time")
 
 def read_video_ratings(
     project:Project,  # the study
-):                    # DataFrame of text: video_id, variant, rating, note, blind (True or False), time
-    "All ratings, oldest first; an empty table where there are none. Raises `TableError` where the file is damaged."
-    return _read_log(project.video_ratings_csv, VIDEO_RATING_COLUMNS)
+):                    # DataFrame of text, the columns above; rating 1 to 5, blind True or False
+    "All ratings, oldest first; an empty table where there are none. Raises `TableError` where the file makes no sense."
+    table = _read_log(project.video_ratings_csv, VIDEO_RATING_COLUMNS)
+    table = _stripped(table, "video_id", "variant", "rating", "blind")
+    wrong = table[~table["rating"].str.fullmatch("[1-5]") | ~table["blind"].isin(["True", "False"])]
+    for i, row in wrong.head(1).iterrows():
+        raise TableError(f"{project.video_ratings_csv}: rating {i+1} is {row.rating!r}, blind {row.blind!r}; "
+                         "expected 1 to 5, and True or False; correct the line")
+    return table
 
 def add_video_rating(
     project:Project,   # the study
@@ -835,12 +849,16 @@ def add_video_rating(
     note:str="",       # why, in the reviewer's words
     blind:bool=False,  # whether the reviewer was not shown which variant it is
     time:str=None,     # when, ISO 8601; None: now, in UTC
+    reviewer:str="",   # who rates: a name or a code
 )->None:
     "Append a rating, atomically. Raises `IdError` or `TableError` for what cannot be one."
     safe_id(video_id)
-    if variant not in ("source", *VARIANTS): raise TableError(f"variant {variant!r}: choose source, {', '.join(VARIANTS)}")
-    if isinstance(rating, bool) or rating not in range(1, 6): raise TableError(f"rating {rating!r}: choose 1, 2, 3, 4 or 5")
-    _append(project.video_ratings_csv, VIDEO_RATING_COLUMNS, video_id, variant, int(rating), note, bool(blind), time)
+    if variant not in ("source", *VARIANTS):
+        raise TableError(f"variant {variant!r}: choose source, {', '.join(VARIANTS)}")
+    if isinstance(rating, bool) or rating not in range(1, 6):
+        raise TableError(f"rating {rating!r}: choose 1, 2, 3, 4 or 5")
+    values = video_id, variant, int(rating), note, bool(blind), reviewer, time
+    _append(project.video_ratings_csv, VIDEO_RATING_COLUMNS, *values)
 
 # %% ../nbs/00_core.ipynb #dd6886c6
 def _field(default, text, unit, **limits):

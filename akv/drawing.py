@@ -7,18 +7,20 @@ __all__ = ['STROKES', 'scene_of', 'frame_boxes', 'save_boxes', 'drawn_mask', 'sa
            'SceneFrames', 'SceneDrawing', 'frame_strip', 'MaskEditor']
 
 # %% ../nbs/20b_drawing.ipynb #6f84b65d
-import contextlib, functools, html, logging, threading, time
+import collections, contextlib, functools, html, logging, threading, time
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
 
 from .core import (AkvError, ImageError, Project, Settings, TableError, _locked, load_image, load_mask, log,
-                      read_json, read_table, write_table)
+                      read_json, read_table, rejected_scenes, resolve_path, write_table)
 from .video import iter_frames, probe
 from .keywords import (Seed, _distance, _find_seeds, _help_wanted, _make_all, _mask_of, _Masks, _note_origin, _plan,
                           _scene_table, _spans, _stretches, _tracking_video, accept_scene, load_track, parse_box,
                           replace_mask)
-from .canvas import Canvas, Shown, as_jpeg, mask_layer, outline_layer, rasterise, small
+from .canvas import (_REPEATING, _running_loop, Canvas, Shown, as_jpeg, button, mask_layer, outline_layer, rasterise,
+                        small)
 
 # %% ../nbs/20b_drawing.ipynb #2d06a361
 _COLUMNS = 'video_id', 'scene_number', 'frame', 'x', 'y', 'width', 'height', 'kind'
@@ -120,6 +122,18 @@ def drawn_mask(
     return rasterise(shapes, image.shape[1::-1], base)
 
 # %% ../nbs/20b_drawing.ipynb #db928370
+def _name_mask(project, video_id, n, path):
+    "Have valid_scenes.csv name this mask, where it has the scene with another one, of an older spelling perhaps."
+    table = project.valid_scenes_csv
+    with _locked(table.parent), contextlib.suppress(TableError):     # a damaged one is made anew by `akv validate`
+        if not table.is_file(): return
+        rows = read_table(table, ['video_id', 'scene_number', 'keyword_mask_path'])
+        old = [mine and resolve_path(text, table) != path
+               for mine, text in zip(_of_scene(rows, video_id, n), rows.keyword_mask_path)]
+        if not any(old): return
+        rows.loc[old, 'keyword_mask_path'] = project.relative(path)
+        write_table(rows, table)
+
 def save_drawing(
     project,   # akv.core.Project
     video_id,  # text
@@ -132,9 +146,11 @@ def save_drawing(
     if not (np.asarray(mask) > .5).any():
         raise AkvError(f'scene {n} of {video_id}: the mask is empty; draw the product, or reject the scene')
     save_boxes(project, video_id, n, None, shapes)
-    if _strokes(shapes) or not _boxes(shapes): return replace_mask(project, video_id, n, mask, note)
-    path = _Masks(project).write(video_id, n, mask)
-    accept_scene(project, video_id, n, 'mask drawn with boxes' + (f': {note}' if note else ''))
+    if _strokes(shapes) or not _boxes(shapes): path = replace_mask(project, video_id, n, mask, note)
+    else:
+        path = _Masks(project).write(video_id, n, mask)
+        accept_scene(project, video_id, n, 'mask drawn with boxes' + (f': {note}' if note else ''))
+    _name_mask(project, video_id, n, path)
     return path
 
 # %% ../nbs/20b_drawing.ipynb #ce21e0b8
@@ -187,6 +203,7 @@ def follow_scene(
     elif seeds: _note_origin(project, video_id, [(n, seeds, keep)])
     if not seeds: raise AkvError(f'scene {n} of {video_id} has no mask yet; draw one and save it')
     _make_all(project, video_id, scenes, [(n, seeds, keep)], (settings or Settings()).data.max_pixels)
+    if mask := project.find_keyword_mask(video_id, n): _name_mask(project, video_id, n, mask)
     return load_track(project, video_id, n)
 
 # %% ../nbs/20b_drawing.ipynb #d9ad7c90
@@ -248,11 +265,20 @@ class SceneDrawing(SceneFrames):
     def __init__(self, project, video_id, n):
         super().__init__(project, video_id, n)
         self._history = {}             # {frame: [(shapes, whether the mask on disk still counts)], oldest first}
+        self._read = {}                # {frame: what the files were like when its first state was read}
         self._base = None, None        # what the last mask was laid over, and why
         self._painted = [], None       # the strokes of the last mask, and that mask: only new ones need be painted
 
+    def _files(self): # what boxes and mask are read from, and whether they have changed
+        def stamp(path):
+            with contextlib.suppress(OSError): return path, (now := path.stat()).st_mtime_ns, now.st_size, now.st_ino
+        mask = self.project.find_keyword_mask(self.video_id, self.scene_number)
+        return stamp(self.project.boxes_csv), mask and stamp(mask)
+
     def _states(self, frame):
-        if frame not in self._history:
+        states = self._history.get(frame, ())
+        if len(states) < 2 and (not states or self._read[frame] != self._files()):    # nothing is drawn yet
+            self._read[frame] = self._files()
             painted = frame == self.image_frame and _painted(self.project, self.video_id, self.scene_number)
             boxes = [] if painted else frame_boxes(self.project, self.video_id, self.scene_number, frame)
             self._history[frame] = [(boxes, True)]
@@ -314,13 +340,16 @@ class SceneDrawing(SceneFrames):
 
 # %% ../nbs/20b_drawing.ipynb #dc7ed5e6
 class _Heard(logging.Handler):
-    "The notices given in a block, as `.lines`."
+    "The notices given in a block, as `.lines`; those of other threads are about something else."
     def __init__(self):
         super().__init__()
         self.lines = []
 
-    def emit(self, record): self.lines.append(record.getMessage())
+    def emit(self, record):
+        if record.thread == self.thread: self.lines.append(record.getMessage())
+
     def __enter__(self):
+        self.thread = threading.get_ident()
         log.addHandler(self)
         return self
 
@@ -353,47 +382,44 @@ _TOOLS = dict(   # tool of the canvas: words, key, icon, tooltip
     brush=('Brush', 'p', 'paint-brush', 'Paint what is product'),
     erase=('Eraser', 'e', 'eraser', 'Paint what is not product'))
 
-def _button(words, icon, tooltip, **options):
-    button = widgets.Button(description=words, icon=icon, tooltip=tooltip, layout=dict(width='auto'), **options)
-    return button
-
 class _EditorParts(Shown):
     "The controls of the editor, and where they stand."
     def _make_tools(self, size):
         height, width = size
         self.canvas = Canvas(keys=[*(t[1] for t in _TOOLS.values()), *'zs[]fF', 'Ctrl+z', 'ArrowLeft', 'ArrowRight'],
+                             repeating=[*_REPEATING, '[', ']'],
                              size=(width, height), width=self.shown, label='Picture to draw on', tool='box',
                              key_area='.akv-editor')
         self.tools = {tool: widgets.ToggleButton(tool == 'box', description=words, icon=icon, layout=dict(width='auto'),
                                                  tooltip=f'{tip} (key {key})')
                       for tool, (words, key, icon, tip) in _TOOLS.items()}
-        for tool, button in self.tools.items(): button.add_class(f'akv-tool-{tool}')
+        for tool, toggle in self.tools.items(): toggle.add_class(f'akv-tool-{tool}')
         self.brush = widgets.IntSlider(max(2, min(size)//30), min=1, max=max(4, min(size)//6), description='Brush size',
-                                       tooltip='Radius in pixels of the picture (keys [ and ])')
-        self.undo_button = _button('Undo', 'undo', 'Take back the last change of this frame (key z)')
-        self.clear_button = _button('Clear', 'trash', 'Start this frame from nothing')
-        self.save_button = _button('Save', 'check', 'Write mask and boxes (key s)', button_style='primary')
+                                       tooltip='Radius in pixels of the picture (key [ or ])')
+        self.undo_button = button('Undo', 'Take back the last change of this frame (key z)', 'undo')
+        self.clear_button = button('Clear', 'Start this frame from nothing', 'trash')
+        self.save_button = button('Save', 'Write mask and boxes (key s)', 'check', button_style='primary')
 
     def _make_view(self):
         self.facts = widgets.HTML()
         self.facts.add_class('akv-facts')
         self.opacity = widgets.FloatSlider(.45, min=0, max=1, step=.05, description='Mask',
-                                           tooltip='How strongly the mask is shown')
+                                           tooltip='Opacity of the mask')
         self.zoom = widgets.Dropdown(options=[('100 %', 1.), ('150 %', 1.5), ('200 %', 2.), ('300 %', 3.)],
-                                     description='Zoom', tooltip='How large the picture is shown')
+                                     description='Zoom', tooltip='Size of the picture')
         self.numbers = widgets.Text(placeholder='x,y,width,height', description='As numbers', continuous_update=False,
                                     tooltip='A box in pixels of the picture; Enter draws it')
 
     def _make_track(self, frames):
         self.slider = widgets.IntSlider(min=frames[0], max=frames[-1], description='Frame', continuous_update=False,
-                                        tooltip='Frame of the video (arrow keys)')
+                                        tooltip='Frame of the video (key ← or →)')
         self.steps = dict(
-            back=_button('Back', 'step-backward', 'One frame back (left arrow key)'),
-            on=_button('On', 'step-forward', 'One frame on (right arrow key)'),
-            flagged_back=_button('Previous flagged', 'fast-backward', 'Previous frame that looks wrong (key F)'),
-            flagged_on=_button('Next flagged', 'fast-forward', 'Next frame that looks wrong (key f)'))
+            back=button('Previous', 'Frame before (key ←)', 'step-backward'),
+            on=button('Next', 'Frame after (key →)', 'step-forward'),
+            flagged_back=button('Previous flagged', 'Frame before that looks wrong (key F)', 'fast-backward'),
+            flagged_on=button('Next flagged', 'Frame after that looks wrong (key f)', 'fast-forward'))
         self.strip = widgets.HTML(layout=dict(width='95%'))
-        self.track_button = _button('Track again', 'refresh', 'Save, and follow the mask through the scene anew')
+        self.track_button = button('Track again', 'Save, and follow the mask through the scene anew', 'refresh')
         self.progress = widgets.IntProgress(0, 0, len(frames), layout=dict(visibility='hidden', width='150px'))
         return [self.slider, widgets.HBox(list(self.steps.values()), layout=dict(flex_flow='row wrap')), self.strip,
                 widgets.HBox([self.track_button, self.progress])]
@@ -415,9 +441,11 @@ class _EditorParts(Shown):
 class _EditorAnswers(_EditorParts):
     "The drawing behind the editor, and what it answers."
     def _open(self, scene, project, frame, width):
-        self.drawing = SceneDrawing(project if isinstance(project, Project) else Project(project), *scene_of(scene))
+        root = project.root if isinstance(project, Project) else Path(project)
+        self.drawing = SceneDrawing(Project(root.absolute()), *scene_of(scene))   # a notebook may change its folder
         self._frame = self.drawing.image_frame if frame is None else int(frame)
         self._stale, self._showing, self._closed, self._worker = False, False, False, None
+        self._loop, self._calls, self._over = _running_loop(), collections.deque(), []
         height, across = size = self.drawing.picture(self._frame).shape[:2]
         self.shown = int(width or min(470, 640*across/height))     # so that the controls find room beside it
         self._make_tools(size)
@@ -456,14 +484,17 @@ class _EditorView(_EditorAnswers):
         if self.canvas.tool in STROKES and frame != drawing.image_frame: self.tools['box'].value = True
         words = 'the scene image' if frame == drawing.image_frame else 'looks wrong' if frame in self.flagged else ''
         caption = f'scene {drawing.scene_number} of {drawing.video_id}, frame {frame}' + (f': {words}' if words else '')
-        self._show_mask(image=as_jpeg(small(drawing.picture(frame), 3*self.shown)), caption=caption)
+        self._show_mask(image=as_jpeg(small(drawing.picture(frame), 3*self.shown)), caption=caption,
+                        picture=self._token())
+
+    def _token(self): return f'frame {self._frame}'     # what the canvas calls the picture
 
     def _show_mask(self, **traits): # what was drawn on the frame, and other traits of the canvas
         with _Heard() as heard: self.mask = self._mask_now()
         if heard.lines: self.say('\n'.join(heard.lines), 'warning')
-        self._showing = True
-        try: self.canvas.show(mask=mask_layer(self.mask, width=2*self.shown), shapes=self.shapes, **traits,
-                              outline=outline_layer(self.mask, width=self.canvas.width))
+        self._showing, self._over = True, self.shapes
+        try: self.canvas.show(mask=mask_layer(self.mask, width=2*self.shown), shapes=self._over, **traits,
+                              outline=outline_layer(self.mask, width=self.canvas.width), drawn=self.canvas.drawn + 1)
         finally: self._showing = False
         self.facts.value = _facts_table(self._facts())
 
@@ -506,13 +537,22 @@ class _EditorHands(_EditorView):
     @frame.setter
     def frame(self, frame):
         self.drawing.picture(frame)       # raises for a frame of another scene
-        self._frame = int(frame)
-        self._show()
+        before, self._frame = self._frame, int(frame)
+        try:
+            self._look()
+            self._show()
+        except AkvError:
+            self._frame = self.slider.value = before
+            raise
 
     def _drew(self, shapes): # in the browser
         if self._showing: return
+        if self.canvas.drawn_on not in ('', self._token()):      # this one was shown while that was drawn
+            self.say(f'What was drawn on {self.canvas.drawn_on} is dropped: another frame is shown now', 'warning')
+            return self._show_mask()
         self.say('')
-        self.draw(shapes)
+        now, over = self.shapes, self._over
+        self.draw(now + shapes[len(over):] if shapes[:len(over)] == over else shapes)   # the files may have changed
 
     def draw(self,
         shapes,  # all shapes of the frame from now on
@@ -544,6 +584,7 @@ class _EditorHands(_EditorView):
         "Write what was drawn: the mask of the scene image, and boxes. Raises `AkvError` for what cannot be saved."
         if self.tracking: raise AkvError('the mask is being followed; save when that is done')
         drawing = self.drawing
+        rejected = (drawing.video_id, drawing.scene_number) in rejected_scenes(drawing.project)
         done = drawing.save(note)
         self._stale = self._stale or bool(done)
         self._look()
@@ -553,25 +594,26 @@ class _EditorHands(_EditorView):
         said = [f'the mask, {drawing.project.relative(path)}'] if drawing.image_frame in done else []
         if others := [f for f in done if f != drawing.image_frame]: said.append(f'the boxes of frame {_spans(others)}')
         more = '; Track again takes it through the scene' if len(drawing.frames) > 1 else ''
+        if rejected and drawing.image_frame in done: more += '. The scene was rejected; it now counts as accepted'
         self.say(f'Saved: {" and ".join(said)}{more}', 'done')
 
 # %% ../nbs/20b_drawing.ipynb #ce2e7a08
 class _EditorKeys(_EditorHands):
     "What the controls and keys do."
     def _connect(self):
-        def clicks(button, handler): button.on_click(self.guarded(lambda _: handler()))
+        def clicks(control, handler): control.on_click(self.guarded(lambda _: handler()))
         def changes(widget, handler, name='value'): widget.observe(self.guarded(lambda c: handler(c['new'])), name)
         changes(self.canvas, self._drew, 'shapes')
         self.canvas.on_key(self.guarded(self._pressed))
-        for tool, button in self.tools.items(): changes(button, functools.partial(self._choose, tool))
+        for tool, toggle in self.tools.items(): changes(toggle, functools.partial(self._choose, tool))
         widgets.link((self.brush, 'value'), (self.canvas, 'brush'))
         widgets.jslink((self.opacity, 'value'), (self.canvas, 'mask_opacity'))
         changes(self.zoom, self._enlarge)
         changes(self.numbers, self._typed)
         changes(self.slider, lambda frame: frame == self._frame or setattr(self, 'frame', frame))
-        for button, handler in ((self.undo_button, self.undo), (self.clear_button, self.clear),
-                                (self.save_button, self.save), (self.track_button, self.track)): clicks(button, handler)
-        for name, button in self.steps.items(): clicks(button, functools.partial(self._step, name))
+        for control, handler in ((self.undo_button, self.undo), (self.clear_button, self.clear),
+                                (self.save_button, self.save), (self.track_button, self.track)): clicks(control, handler)
+        for name, control in self.steps.items(): clicks(control, functools.partial(self._step, name))
 
     def _pressed(self, key):
         tool = next((tool for tool, (_, k, _, _) in _TOOLS.items() if k == key), None)
@@ -585,9 +627,9 @@ class _EditorKeys(_EditorHands):
 
     def _choose(self, tool, on):
         if on:
-            for other, button in self.tools.items(): button.value = other == tool
             self.canvas.tool = tool
-        elif self.canvas.tool == tool: self.canvas.tool = 'none'
+            for other, toggle in self.tools.items(): toggle.value = other == tool
+        elif self.canvas.tool == tool: self.tools[tool].value = True      # one of them is always in hand
 
     def _step(self, where): # a name in self.steps
         flagged = {'flagged_back': [f for f in self.flagged if f < self._frame][-1:],
@@ -605,8 +647,11 @@ class _EditorKeys(_EditorHands):
     def _typed(self, text):
         if not text.strip(): return
         x, y, width, height = parse_box(text)
-        self.draw([*self.shapes, dict(kind='product', x=x, y=y, width=width, height=height)])
         self.numbers.value = ''
+        right, bottom = (min(end, side) for end, side in zip((x + width, y + height), self.canvas.size))
+        x, y = max(0, x), max(0, y)
+        if right <= x or bottom <= y: raise AkvError(f'box {text} does not lie in the picture')
+        self.draw([*self.shapes, dict(kind='product', x=x, y=y, width=right - x, height=bottom - y)])
 
 # %% ../nbs/20b_drawing.ipynb #97949e5a
 class MaskEditor(_EditorKeys):
@@ -623,7 +668,6 @@ class MaskEditor(_EditorKeys):
         with _Heard() as heard: self._open(scene, project, source_frame, width)
         self.say('\n'.join(heard.lines), 'warning')
         self._connect()
-        self._look()
         self.frame = self._frame
 
     @property
@@ -638,42 +682,57 @@ class MaskEditor(_EditorKeys):
         if self.tracking: return
         if self.drawing.unsaved: self.save()
         self.say('Following the mask through the scene')
-        self._worker = threading.Thread(target=self.guarded(self._follow), daemon=True)
+        self.progress.value, self.progress.layout.visibility = 0, 'visible'
+        self._worker = threading.Thread(target=self._follow, daemon=True)
         self._worker.start()
-        if wait: self._worker.join()
+        if not wait: return
+        self._worker.join()
+        self._answer()
 
-    def _follow(self):
-        drawing, fault = self.drawing, []
+    def _follow(self): # in a thread of its own
+        drawing, heard, fault, began = self.drawing, _Heard(), [], time.time()
         place = drawing.project, drawing.video_id, drawing.scene_number
         def work():
-            try: follow_scene(*place, self.settings)
+            try:
+                with heard: follow_scene(*place, self.settings)
             except Exception as error: fault.append(error)
-        with _Heard() as heard, self._busy() as began:
-            worker = threading.Thread(target=work, daemon=True)
-            worker.start()
-            while worker.is_alive() and not self._closed:
-                worker.join(.2)
-                self.progress.value = _written_since(drawing.project.keyword_track(*place[1:]), began)
-        if self._closed: return
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        while worker.is_alive() and not self._closed:
+            worker.join(.2)
+            self._hand_over(self._progressed, _written_since(drawing.project.keyword_track(*place[1:]), began))
+        self._hand_over(self._followed, fault, heard.lines)
+
+    def _hand_over(self, handler, *args): # widgets belong to the kernel's loop
+        self._calls.append(functools.partial(self.guarded(handler), *args))
+        if self._loop is None: return self._answer()
+        with contextlib.suppress(RuntimeError): self._loop.call_soon_threadsafe(self._answer)   # the kernel has ended
+
+    def _answer(self):
+        while self._calls:
+            call = self._calls.popleft()
+            if not self._closed: call()
+
+    def _progressed(self, count): self.progress.value = count
+
+    def _followed(self, fault, lines):
+        self.progress.layout.visibility = 'hidden'
         if fault: raise fault[0]
         self._stale = False
         self._look()
         self._show()
+        place = self.drawing.project, self.drawing.video_id, self.drawing.scene_number
         asked = _help_wanted(track_figures(*place), self.known)
         done = f'Tracked: {len(load_track(*place))} frames, none looks wrong' if asked is None else (
             f'Tracked: frames {_spans(self.flagged)} look wrong. If they are, a box helps most in frame {asked}')
         told = 'may have left', 'is kept'     # said already, or what the user has just decided
-        more = [line for line in heard.lines if not any(words in line for words in told)]
+        more = [line for line in lines if not any(words in line for words in told)]
         self.say('\n'.join([done, *more]), 'done' if asked is None else 'warning')
 
-    @contextlib.contextmanager
-    def _busy(self): # yields when it began
-        self.progress.value, self.progress.layout.visibility = 0, 'visible'
-        try: yield time.time()
-        finally: self.progress.layout.visibility = 'hidden'
-
     def close(self)->None:
-        "Remove the editor from the page; what was not saved is lost."
+        """Remove the editor from the page; what was not saved is lost.
+
+        Tracking goes on to its end, and its masks are written."""
         self._closed = True
         super().close()
 

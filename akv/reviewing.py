@@ -20,7 +20,7 @@ from .core import (VALID_SCENES_COLUMNS, IdError, ImageError, Project, SettingsE
 from .alignment import alignment_score, attention_proportion
 from .validation import _content_fault, _doubts, _read
 from .variants import _fit, _like, _sixteen_bits
-from .canvas import Canvas, Shown, _palette_png, as_jpeg, heat_layer, message_line, outline_layer, small
+from .canvas import Canvas, Shown, _palette_png, as_jpeg, button, heat_layer, message_line, outline_layer, small
 
 # %% ../nbs/20c_reviewing.ipynb #f67c9e73
 def _checked_table(table, where):
@@ -30,7 +30,10 @@ def _checked_table(table, where):
     numbers = table["scene_number"].astype(str)
     wrong = numbers[~numbers.str.fullmatch("[0-9]+")]
     if len(wrong): raise TableError(f"{where}: {wrong.iloc[0]!r} is no scene number; correct the row")
-    for video_id in table["video_id"].unique(): safe_id(video_id)
+    for video_id in table["video_id"].unique():
+        if not isinstance(video_id, str):
+            raise TableError(f"{where}: id {video_id!r} was read as a number; read the table with akv.core.read_table")
+        safe_id(video_id)
     table = table[list(VALID_SCENES_COLUMNS)].assign(scene_number=numbers.astype(int))
     twice = table[table.duplicated(["video_id", "scene_number"])]
     if len(twice): raise TableError(f"{where}: scene {twice.iloc[0].scene_number} of {twice.iloc[0].video_id} "
@@ -50,18 +53,24 @@ def _rejected_rows(project, known):
 
 # %% ../nbs/20c_reviewing.ipynb #d123e448
 def scenes_to_review(
-    valid_scenes,  # DataFrame with the columns of valid_scenes.csv, or its path
+    valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
     project=None,  # akv.core.Project or its folder; None: the path's; for a DataFrame the working folder
 ):                 # (DataFrame with those columns, scene numbers as ints; Project)
     """All scenes that can be decided on, rejected ones too: videos in the table's order, scenes by number.
 
     Raises `TableError` for a table that is not as it should be."""
     import pandas as pd
-    path = None if isinstance(valid_scenes, pd.DataFrame) else Path(valid_scenes)
+    path = None if isinstance(valid_scenes, (pd.DataFrame, Project)) else Path(valid_scenes)
+    if isinstance(valid_scenes, Project) or path is not None and path.is_dir():
+        project = project or valid_scenes
+        path = (valid_scenes if isinstance(valid_scenes, Project) else Project(path)).valid_scenes_csv
     if project is None: project = Project(".") if path is None else project_of(path)
-    project = project if isinstance(project, Project) else Project(project)
+    root = project.root if isinstance(project, Project) else Path(project)
+    project = Project(root.absolute())    # a notebook may change its folder; decisions must not go elsewhere then
     table = _checked_table(valid_scenes if path is None else read_table(path), path or "valid_scenes")
     more = list(_rejected_rows(project, set(zip(table["video_id"], table["scene_number"]))))
+    if path is None and len(table) and not any(project.resolve(f).is_file() for f in table["scene_image_path"]):
+        raise TableError(f"none of the scene images is there under {project.root}; pass project=FOLDER, too")
     if more: table = pd.concat([table, pd.DataFrame(more, columns=list(VALID_SCENES_COLUMNS))], ignore_index=True)
     order = {video_id: place for place, video_id in enumerate(table["video_id"].unique())}
     ranks = table["video_id"].map(order)
@@ -75,11 +84,10 @@ def latest_decisions(
     "The decision that counts on each scene. Raises `TableError` where review.csv makes no sense."
     rejected_scenes(project)   # raises for rows that make no sense
     table = read_review(project)
-    table["scene_number"] = table["scene_number"].str.strip().astype(int)
-    table["decision"] = table["decision"].str.strip()
+    table["scene_number"] = table["scene_number"].astype(int)
     return table.drop_duplicates(["video_id", "scene_number"], keep="last").reset_index(drop=True)
 
-# %% ../nbs/20c_reviewing.ipynb #d1edc03f
+# %% ../nbs/20c_reviewing.ipynb #09ec4f46
 _KINDS = dict(image="scene_image_path", mask="keyword_mask_path", attention="attention_heatmap_path")
 
 def _file(project, path): return resolve_path(path, project.valid_scenes_csv)
@@ -114,7 +122,7 @@ def _image_size(project):
     except SettingsError: size = load_settings().data.image_size
     return (size, size) if isinstance(size, int) else tuple(size)
 
-# %% ../nbs/20c_reviewing.ipynb #c3feaae8
+# %% ../nbs/20c_reviewing.ipynb #de4b3bbb
 _LEAST_AREA, _MOST_AREA = .005, .5      # of the picture
 _LEAST_SHARE, _MOST_SHARE = .01, .9     # of the attention
 _MOST_PIECES = 8                        # separate parts of a mask
@@ -142,7 +150,14 @@ def _track_state(project, video_id, n):
     except TableError: return None
     return len(table), table["frame"][table["flagged"] == "True"].astype(int).tolist()
 
-# %% ../nbs/20c_reviewing.ipynb #de4b3bbb
+def _dose_facts(M, A, image_size):
+    "The two numbers of a mask and a heatmap, at the size at which variants are made."
+    A = _sixteen_bits(_fit(A, image_size))
+    M = _like(M, A) > .5
+    share = attention_proportion(A, M) if A.any() else None
+    return dict(alignment_score=alignment_score(A, M), attention_proportion=share)
+
+# %% ../nbs/20c_reviewing.ipynb #5a6ff808
 def scene_facts(
     project,       # akv.core.Project
     row,           # a row of `scenes_to_review`: dict, Series
@@ -155,18 +170,15 @@ def scene_facts(
     picture, `width` and `height` of the image in pixels, `track_frames` and `track_flagged` (frame numbers); None where
     that cannot be known. `warnings`: texts that begin with their kind."""
     video_id, n = row["video_id"], int(row["scene_number"])
-    arrays, warnings = arrays or _read_scene(project, row, pixels=False)
+    arrays, faults = arrays or _read_scene(project, row, pixels=False)
     M, A, image = (arrays.get(kind) for kind in ("mask", "attention", "image"))
     facts = dict(video_id=video_id, scene_number=n, keyword=row["keyword"], attention_proportion=None,
                  alignment_score=None, mask_area=None, width=None, height=None, track_frames=None, track_flagged=None)
-    warnings = list(warnings)
+    warnings = list(faults)
     if image is not None: facts["height"], facts["width"] = image.shape[:2]
     if M is not None: facts["mask_area"] = float(M.mean(dtype=np.float64))
     if M is not None and A is not None:
-        small_A = _sixteen_bits(_fit(A, image_size or _image_size(project)))
-        small_M = _like(M, small_A) > .5
-        facts["alignment_score"] = alignment_score(small_A, small_M)
-        if small_A.any(): facts["attention_proportion"] = attention_proportion(small_A, small_M)
+        facts |= _dose_facts(M, A, image_size or _image_size(project))
         if image is not None and M.any() and A.any(): warnings += [reason for _, reason in _doubts(arrays)]
         if M.any() and not M.all():
             warnings += _dose_doubts(facts["mask_area"], facts["attention_proportion"], _pieces(M))
@@ -177,9 +189,10 @@ def scene_facts(
                         "where the mask may have left the product")
     return facts | dict(warnings=warnings)
 
-# %% ../nbs/20c_reviewing.ipynb #c233c4f3
+# %% ../nbs/20c_reviewing.ipynb #c1e338c4
 _TALL, _WIDE = 580, 460   # the picture is shown within this box, CSS pixels
 _KEYWORD_COLOUR = (64, 224, 208)
+_HEAT = .85               # opacity of the attention heatmap at first
 
 def _shown_width(height, width)->int:
     "CSS pixels across, so that a picture fits the box."
@@ -191,10 +204,14 @@ def _keyword_layer(K, width)->bytes:
     colours[:, 3] = np.arange(256)
     return _palette_png(np.round(small(K, width)*255).astype(np.uint8), colours)
 
+def _dimmed(image):
+    "A photo in darker grey, uint8 [H,W], to stand under a heatmap."
+    return np.round(10 + image @ np.float32([.18, .35, .07])).astype(np.uint8)
+
 def scene_layers(
     arrays,     # {'image': uint8 [H,W,3], 'mask', 'attention', 'keyword': float [h,w] in [0, 1]}, as far as there are
     width=None, # of the photo in pixels, at most its own; None: half as much again as is shown, for dense screens
-)->dict:        # image, heat, outline, keyword: bytes, b'' where there is none; size: (width, height) of the image
+)->dict:        # image, grey, heat, outline, keyword: bytes, b'' for none; size: (width, height) of the image
     "The pictures that make up a scene on screen."
     image = arrays.get("image")
     if image is None:
@@ -204,12 +221,13 @@ def scene_layers(
     shown = _shown_width(height, across)
     width = min(across, width or round(1.5*shown))
     M, A, K = (arrays.get(kind) for kind in ("mask", "attention", "keyword"))
-    return dict(size=(across, height), image=as_jpeg(small(image, width)),
+    photo = small(image, width)
+    return dict(size=(across, height), image=as_jpeg(photo), grey=b"" if A is None else as_jpeg(_dimmed(photo)),
                 heat=b"" if A is None else heat_layer(A, max(2, width//2)),
                 outline=b"" if M is None else outline_layer(M, (height, across), shown),
                 keyword=b"" if K is None else _keyword_layer(K, max(2, width//2)))
 
-# %% ../nbs/20c_reviewing.ipynb #1a1c6e6d
+# %% ../nbs/20c_reviewing.ipynb #5fe5800d
 _DASH = "–"
 
 def _number(value, form)->str: return _DASH if value is None else format(value, form)
@@ -230,7 +248,7 @@ def facts_html(
     warnings = "".join(message_line(text, "warning") for text in facts["warnings"])
     return f"<table class='akv-facts' style='line-height:1.4'>{body}</table><div class='akv-warnings'>{warnings}</div>"
 
-# %% ../nbs/20c_reviewing.ipynb #2528b512
+# %% ../nbs/20c_reviewing.ipynb #97e344bb
 def _with_state(table, decisions, facts):
     "`scenes_to_review`'s table with two more columns: the decision ('' for none) and the warnings known so far."
     latest = dict(zip(zip(decisions["video_id"], decisions["scene_number"]), decisions["decision"]))
@@ -259,7 +277,7 @@ def filter_scenes(
     elif warning is not None: table = table[[warning in map(_kind, texts) for texts in table["warnings"]]]
     return table[table["decision"] == ""] if unreviewed else table
 
-# %% ../nbs/20c_reviewing.ipynb #4b818d97
+# %% ../nbs/20c_reviewing.ipynb #d7175e3f
 class SceneCache:
     "What `make(key)` gives, made ahead in one thread and kept for the keys asked for last."
     def __init__(self,
@@ -272,7 +290,9 @@ class SceneCache:
     def get(self,
         key,  # what to make
     ):
-        "The result: kept, waited for where it is being made, or made now, before what waits. Raises what `make` raises."
+        """The result: kept, waited for where it is being made, or made now, before what waits.
+
+        Raises what `make` raises."""
         with self.lock:
             future = self.futures.get(key)
             self._drop([key])
@@ -311,7 +331,7 @@ class SceneCache:
         "End the thread."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/20c_reviewing.ipynb #e6b64301
+# %% ../nbs/20c_reviewing.ipynb #79ba73d6
 class FactsScan(threading.Thread):
     "Measures all scenes in the background."
     def __init__(self,
@@ -341,11 +361,17 @@ class FactsScan(threading.Thread):
         self.stopped.set()
         if self.is_alive() and self is not threading.current_thread(): self.join(5)
 
-# %% ../nbs/20c_reviewing.ipynb #adacea75
+# %% ../nbs/20c_reviewing.ipynb #cbb630dc
+def _stamp(path):
+    "What changes when a file is written: its time and size; None where there is none."
+    try: state = path.stat()
+    except OSError: return None
+    return state.st_mtime_ns, state.st_size
+
 class _Walk:
     "The scenes of a study one after the other."
     def __init__(self,
-        valid_scenes,  # DataFrame with the columns of valid_scenes.csv, or its path
+        valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
         project=None,  # akv.core.Project or its folder; None: the path's; for a DataFrame the working folder
     ):
         "Raises `TableError` for tables that are not as they should be."
@@ -354,8 +380,15 @@ class _Walk:
         rows = zip(*(self.table[name].tolist() for name in columns))
         self.rows = {row[:2]: dict(zip(columns, row)) for row in rows}
         self.facts, self.image_size = {}, _image_size(self.project)
-        self._latest = latest_decisions(self.project)
+        self._stamp, self._latest = _stamp(self.project.review_csv), latest_decisions(self.project)
         self.listed, self.place = list(self.rows), 0
+
+    def refresh(self)->bool: # whether there were other decisions
+        "Read the decisions again if review.csv was written since. Raises `TableError` where it makes no sense."
+        stamp = _stamp(self.project.review_csv)   # before reading: what is written meanwhile is read next time
+        if stamp == self._stamp: return False
+        self._latest, self._stamp = latest_decisions(self.project), stamp
+        return True
 
     @property
     def scene(self):
@@ -369,8 +402,13 @@ class _Walk:
         self.place = min(max(0, int(place)), max(0, len(self.listed)-1))
         return self.scene
 
-    def choose(self, video_id=None, warning=None, unreviewed=False): # as in `filter_scenes`
+    def choose(self,
+        video_id=None,    # only this video's scenes
+        warning=None,     # only scenes with this kind of warning; True: with any
+        unreviewed=False, # only scenes without a decision
+    ):
         "List other scenes; the one that is seen stays, or else the next one that is listed is."
+        self.refresh()
         known = self.scene
         state = _with_state(self.table, self._latest, self.facts)
         kept = filter_scenes(state, video_id, warning, unreviewed)
@@ -385,17 +423,23 @@ class _Walk:
             self.facts[scene] = scene_facts(self.project, self.rows[scene], image_size=self.image_size)
         return self.facts[scene]
 
-# %% ../nbs/20c_reviewing.ipynb #b7e0bfd9
+# %% ../nbs/20c_reviewing.ipynb #29815992
 class Review(_Walk):
     "The scenes of a study one after the other, and what is decided about them."
     def __init__(self,
-        valid_scenes,  # DataFrame with the columns of valid_scenes.csv, or its path
+        valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
         project=None,  # akv.core.Project or its folder; None: the path's; for a DataFrame the working folder
     ):
         "Raises `TableError` for tables that are not as they should be."
         super().__init__(valid_scenes, project)
         self.typed = {}   # notes on scenes without a decision
         self._count()
+
+    def refresh(self)->bool: # whether there were other decisions
+        "Read the decisions again if review.csv was written since. Raises `TableError` where it makes no sense."
+        changed = super().refresh()
+        if changed: self._count()
+        return changed
 
     def _count(self):
         table = self._latest
@@ -412,21 +456,24 @@ class Review(_Walk):
     )->tuple:       # (video id, scene number)
         "Write a decision on the scene that is seen to review.csv. Raises `TableError` where that cannot be."
         if self.scene is None: raise TableError("no scene is shown; choose other scenes first")
+        self.refresh()
         note = self.decision(self.scene)[1] if note is None else note
         add_review(self.project, *self.scene, decision, note)
-        self._latest = latest_decisions(self.project)   # with what others have written meanwhile
         self.typed.pop(self.scene, None)
-        self._count()
+        self.refresh()
         return self.scene
 
     def write_note(self, text): # plain text
         "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
+        self.refresh()
         decision, before = self.decision(self.scene)
         if text == before: return
         if decision: self.decide(decision, text)
         else: self.typed[self.scene] = text
 
-    def _with(self, decision): return [scene for scene in self.rows if self.decision(scene)[0] == decision]
+    def _with(self, decision):
+        self.refresh()
+        return [scene for scene in self.rows if self.decision(scene)[0] == decision]
 
     @property
     def decisions(self):
@@ -439,7 +486,7 @@ class Review(_Walk):
     @property
     def unreviewed(self): return self._with("")
 
-# %% ../nbs/20c_reviewing.ipynb #87b64257
+# %% ../nbs/20c_reviewing.ipynb #bf89efcb
 _FOCUS_JS = """
 // Invisible, inside the checker: n puts the focus into the note, Enter and Escape put it back on the picture;
 // and a click on nothing in particular leaves it there
@@ -475,44 +522,40 @@ export default { render({ el }) {
 
 class _Focus(anywidget.AnyWidget): _esm = _FOCUS_JS
 
-# %% ../nbs/20c_reviewing.ipynb #3188e7c0
-def _button(text, tooltip, icon="", style=""):
-    return ipywidgets.Button(description=text, tooltip=tooltip, icon=icon, button_style=style,
-                             layout=ipywidgets.Layout(width="auto", flex="0 0 auto"))
-
+# %% ../nbs/20c_reviewing.ipynb #6d783b5d
 def _layer_controls(name, text, key, value, opacity):
     "A box to tick and a slider for a layer's opacity."
-    box = ipywidgets.Checkbox(value, description=text, indent=False, tooltip=f"show or hide (key {key})",
-                              layout=ipywidgets.Layout(width="175px"))
+    box = ipywidgets.Checkbox(value, description=f"{text} ({key})", indent=False, layout=dict(width="175px"),
+                              tooltip=f"Show or hide the {text} (key {key})")
     slider = ipywidgets.FloatSlider(opacity if value else 0, min=0, max=1, step=.05, readout=False,
-                                    tooltip=f"opacity of: {text}", layout=ipywidgets.Layout(width="130px"))
+                                    tooltip=f"Opacity of the {text}", layout=ipywidgets.Layout(width="130px"))
     return {name: box, f"{name}_opacity": slider}
 
 def _controls(videos)->dict:
     "All controls of the checker."
     w, wide = ipywidgets, ipywidgets.Layout
     return dict(
-        video=w.Dropdown(options=[("all videos", ""), *((v, v) for v in videos)], tooltip="only this video's scenes",
+        video=w.Dropdown(options=[("all videos", ""), *((v, v) for v in videos)], tooltip="Only this video's scenes",
                          layout=wide(width="190px")),
         warning=w.Dropdown(options=[("with or without warning", ""), ("with a warning", "any")],
-                           tooltip="only scenes with this warning", layout=wide(width="270px")),
-        unreviewed=w.Checkbox(False, description="not decided", indent=False, tooltip="only scenes without a decision",
+                           tooltip="Only scenes with this warning", layout=wide(width="270px")),
+        unreviewed=w.Checkbox(False, description="not decided", indent=False, tooltip="Only scenes without a decision",
                               layout=wide(width="120px")),
-        previous=_button("Previous", "scene before (arrow left)", "arrow-left"),
-        next=_button("Next", "next scene (arrow right)", "arrow-right"),
-        place=w.IntSlider(1, min=1, max=1, tooltip="place in the list", layout=wide(width="100%")),
+        previous=button("Previous", "Previous scene (key ←)", "arrow-left"),
+        next=button("Next", "Next scene (key →)", "arrow-right"),
+        place=w.IntSlider(1, min=1, max=1, tooltip="Place in the list", layout=wide(width="100%")),
         length=w.Label(layout=wide(flex="0 0 auto")),
-        accept=_button("Accept (a)", "use this scene", "check", "success"),
-        reject=_button("Reject (r)", "leave this scene out", "times", "danger"),
+        accept=button("Accept (a)", "Use this scene (key a)", "check", button_style="success"),
+        reject=button("Reject (r)", "Leave this scene out (key r)", "times", button_style="danger"),
         onward=w.Checkbox(True, description="then next", indent=False, layout=wide(width="auto"),
-                          tooltip="go on to the next scene after a decision"),
-        note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="note on this scene",
+                          tooltip="Go on to the next scene after a decision"),
+        note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="Note on this scene (key n)",
                     layout=wide(width="auto")),
-        **_layer_controls("outline", "mask outline (m)", "m", True, 1.),
-        **_layer_controls("heat", "attention (h)", "h", True, .6),
-        **_layer_controls("keyword", "keyword heatmap (k)", "k", False, .6))
+        **_layer_controls("outline", "mask outline", "m", True, 1.),
+        **_layer_controls("heat", "attention heatmap", "h", True, _HEAT),
+        **_layer_controls("keyword", "keyword heatmap", "k", False, .6))
 
-# %% ../nbs/20c_reviewing.ipynb #6d783b5d
+# %% ../nbs/20c_reviewing.ipynb #8d9ee319
 def _arranged(controls, canvas, state, facts, progress, message, focus):
     "The controls around the picture."
     w, c, wide = ipywidgets, controls, ipywidgets.Layout
@@ -529,7 +572,7 @@ def _arranged(controls, canvas, state, facts, progress, message, focus):
         part.add_class(f"akv-{name.replace('_', '-')}")
     return whole
 
-# %% ../nbs/20c_reviewing.ipynb #e3213f52
+# %% ../nbs/20c_reviewing.ipynb #898d07eb
 _STATES = {"accept": ("accepted", "var(--jp-success-color1, #2e7d32)"),
            "reject": ("rejected", "var(--jp-error-color1, #d32f2f)"),
            "": ("not decided", "var(--jp-ui-font-color2, #666666)")}
@@ -542,25 +585,24 @@ def _state_html(decision, counts)->str:
     return (f"<div><b class='akv-decision' style='{frame}'>{word}</b>"
             f"<span class='akv-counts' style='opacity:.7;margin-left:10px'>{done}</span></div>")
 
-# %% ../nbs/20c_reviewing.ipynb #898d07eb
-def _stamp(path):
-    try: state = path.stat()
-    except OSError: return None
-    return state.st_mtime_ns, state.st_size
+# %% ../nbs/20c_reviewing.ipynb #dfd34278
+def _token(scene)->str:
+    "What the canvas calls a scene's picture when it says what was seen."
+    return f"{scene[0]} {scene[1]}"
 
 class _Painter(Review, Shown):
     "What is shown of the scene that is seen; `HeatmapChecker` makes the parts."
     def _files(self, scene):
-        "The files of a scene: three and, where there is one, the keyword heatmap."
+        "The files of a scene: three, and those of the keyword heatmap and the track, which may come later."
         if scene not in self.paths:
-            row, canonical = self.rows[scene], self.project.keyword_heatmap(*scene)
+            row, keyword = self.rows[scene], self.project.keyword_heatmap(*scene)
             paths = {kind: _file(self.project, row[column]) for kind, column in _KINDS.items()}
-            keyword = canonical if canonical.is_file() else self.project.find_keyword_heatmap(*scene)
-            self.paths[scene] = paths | ({"keyword": keyword} if keyword else {})
+            if not keyword.is_file(): keyword = self.project.find_keyword_heatmap(*scene) or keyword
+            self.paths[scene] = paths | dict(keyword=keyword, track=self.project.keyword_track(*scene)/"quality.csv")
         return self.paths[scene]
 
     def _key(self, scene):
-        "A scene with the state of its files: a mask that was drawn anew is shown anew."
+        "A scene with the state of its files: a mask that was drawn anew, a track that was mended, is shown anew."
         return scene, tuple(_stamp(path) for path in self._files(scene).values())
 
     def _prepare(self, key):
@@ -568,23 +610,28 @@ class _Painter(Review, Shown):
         scene, row = key[0], self.rows[key[0]]
         arrays, faults = _read_scene(self.project, row)
         facts = scene_facts(self.project, row, (arrays, faults), self.image_size)
-        if "keyword" in self._files(scene):
-            try: arrays["keyword"] = load_heatmap(self._files(scene)["keyword"])
+        keyword = self._files(scene)["keyword"]
+        if keyword.is_file():
+            try: arrays["keyword"] = load_heatmap(keyword)
             except ImageError as error: facts["warnings"].append(f"keyword heatmap unreadable: {error}")
         self.facts[scene] = facts
         return scene_layers(arrays), facts
 
     def _paint(self):
-        "Show the scene that is seen, and make its neighbours ready."
-        self.touched, scene = time.monotonic(), self.scene
-        if scene is None: return self._paint_nothing()
-        try: layers, self.facts[scene] = self.cache.get(self._key(scene))
+        "Show the scene that is seen, with the decision that counts now, and make its neighbours ready."
+        self.touched = time.monotonic()
+        try: self.refresh()
+        finally: self._paint_nothing() if self.scene is None else self._paint_scene(self.scene)
+
+    def _paint_scene(self, scene):
+        try: self.layers, self.facts[scene] = self.cache.get(self._key(scene))
         except Exception:   # never one scene's picture beside another's buttons
             self._blank(f"{scene[0]} · scene {scene[1]} cannot be shown")
             raise
-        (width, height), c = layers["size"], self.controls
-        self.canvas.show(image=layers["image"], heat=layers["heat"], outline=layers["outline"], mask=layers["keyword"],
-                         size=layers["size"], width=_shown_width(height, width),
+        layers, c = self.layers, self.controls
+        width, height = layers["size"]
+        self.canvas.show(image=self._photo(), heat=layers["heat"], outline=layers["outline"], mask=layers["keyword"],
+                         size=layers["size"], width=_shown_width(height, width), picture=_token(scene),
                          label=f"Scene {scene[1]} of {scene[0]}", caption=f"{scene[0]} · scene {scene[1]}")
         self._quietly(place=self.place+1, note=self.decision(scene)[1])
         c["keyword"].disabled = c["keyword_opacity"].disabled = not layers["keyword"]
@@ -592,8 +639,14 @@ class _Painter(Review, Shown):
         near = [self.place+by for by in (1, -1, 2, 3, -2)]
         self.cache.ahead([self._key(self.listed[i]) for i in near if 0 <= i < len(self.listed)])
 
+    def _photo(self):
+        "The photo that stands under the layers: grey under attention, or else in colour."
+        return self.layers["grey"] if self.controls["heat"].value and self.layers["grey"] else self.layers["image"]
+
     def _blank(self, caption):
-        self.canvas.show(image=b"", heat=b"", outline=b"", mask=b"", size=(0, 0), caption=caption, label="no scene")
+        self.layers = dict(image=b"", grey=b"")
+        self.canvas.show(image=b"", heat=b"", outline=b"", mask=b"", size=(0, 0), picture="", caption=caption,
+                         label="no scene")
         self.state.value = self.panel.value = ""
 
     def _paint_nothing(self):
@@ -615,14 +668,25 @@ class _Painter(Review, Shown):
             for name, value in values.items(): self.controls[name].value = value
         finally: self.quiet = False
 
-# %% ../nbs/20c_reviewing.ipynb #13b89a21
+# %% ../nbs/20c_reviewing.ipynb #78d4d717
+_APART = .3   # seconds between two decisions by hand
+
 class _Handlers(_Painter):
     "What happens when a control is used or a key is pressed."
     def _keys(self)->dict:
         toggle = lambda name: lambda: setattr(self.controls[name], "value", not self.controls[name].value)
         return dict(ArrowLeft=lambda: self.step(-1), ArrowRight=lambda: self.step(1), PageUp=lambda: self.step(-10),
-                    PageDown=lambda: self.step(10), a=self.accept, r=self.reject, u=self.next_unreviewed,
+                    PageDown=lambda: self.step(10), a=lambda: self._by_hand(self.accept),
+                    r=lambda: self._by_hand(self.reject), u=self.next_unreviewed,
                     m=toggle("outline"), h=toggle("heat"), k=toggle("keyword"))
+
+    def _by_hand(self, decide):
+        "A decision by key or button: on a scene that somebody has seen, and one a click, also a double one."
+        if time.monotonic() - self.decided < _APART: return
+        if self.scene and not (self.canvas.picture == _token(self.scene) and self.canvas.shown()):
+            return self.say("this scene has not been shown yet; press again", "warning")
+        decide()
+        self.decided = time.monotonic()
 
     def _connect(self):
         c, keys = self.controls, self._keys()
@@ -635,6 +699,7 @@ class _Handlers(_Painter):
         self.links = [ipywidgets.jsdlink((c[f"{name}_opacity"], "value"), (self.canvas, f"{layer}_opacity"))
                       for name, layer in dict(outline="outline", heat="heat", keyword="mask").items()]
         for name in ("outline", "heat", "keyword"): self._connect_layer(c[name], c[f"{name}_opacity"])
+        c["heat"].observe(self.guarded(lambda _: self.canvas.show(image=self._photo())), "value")
 
     def _connect_layer(self, box, slider):
         "Unticked is opacity 0; ticking brings back the last one, and so does moving the slider."
@@ -669,11 +734,11 @@ class _Handlers(_Painter):
         try:
             c.options = [("with or without warning", ""), (f"with a warning ({sum(map(bool, texts)):,})", "any"),
                          *((f"{kind} ({n:,})", kind) for kind, n in kinds.items())]
-            c.value = chosen
+            c.value = chosen if chosen in ("any", *kinds) else ""
         finally: self.quiet = False
         if chosen: self._list()
 
-# %% ../nbs/20c_reviewing.ipynb #78d4d717
+# %% ../nbs/20c_reviewing.ipynb #16cb15a1
 def _running_loop():
     "The event loop of a notebook's kernel; None in a script."
     import asyncio
@@ -685,15 +750,16 @@ class HeatmapChecker(_Handlers):
 
     Plain data: `.decisions`, `.accepted`, `.rejected`, `.unreviewed`, `.scene`, `.facts`."""
     def __init__(self,
-        valid_scenes,  # DataFrame with the columns of valid_scenes.csv, or its path
+        valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
         project=None,  # akv.core.Project or its folder; None: the path's; for a DataFrame the working folder
         scan=True,     # look through all scenes for warnings, in the background
     ):
         "Raises `TableError` for tables that are not as they should be."
         super().__init__(valid_scenes, project)
-        self.paths, self.touched, self.quiet, self.closed = {}, time.monotonic(), False, False
+        self.paths, self.touched, self.decided, self.quiet, self.closed = {}, time.monotonic(), 0., False, False
         self.loop, self.cache = _running_loop(), SceneCache(self._prepare)
-        self.canvas = Canvas(keys=list(self._keys()), key_area=".akv-checker", heat_opacity=.6, mask_opacity=0.)
+        self.canvas = Canvas(keys=list(self._keys()), repeating=["ArrowLeft", "ArrowRight", "PageUp", "PageDown"],
+                             key_area=".akv-checker", heat_opacity=_HEAT, mask_opacity=0.)
         self.state, self.panel, self.progress, self.focus = *(ipywidgets.HTML() for _ in range(3)), _Focus()
         self.controls = _controls(self.table["video_id"].unique())
         self.widget = _arranged(self.controls, self.canvas, self.state, self.panel, self.progress, self.message,
@@ -706,8 +772,8 @@ class HeatmapChecker(_Handlers):
         if scan: self.scan.start()
 
     def _progressed(self, *state): # in the scan's thread; widgets belong to the kernel's loop
-        if self.loop is None: return self._scanned(*state)
-        try: self.loop.call_soon_threadsafe(self._scanned, *state)
+        if self.loop is None: return self.guarded(self._scanned)(*state)
+        try: self.loop.call_soon_threadsafe(self.guarded(self._scanned), *state)
         except RuntimeError: pass   # the kernel is shutting down
 
     def show(self, place): # in the list, from 0
@@ -746,6 +812,7 @@ class HeatmapChecker(_Handlers):
         "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
         super().write_note(text)
         decision = self.decision(self.scene)[0]
+        self._paint_state()
         self.say(f"note written: {_STATES[decision][0]}" if decision else "the note is written with the decision")
 
     def look_through(self):
