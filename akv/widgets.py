@@ -7,9 +7,10 @@ __all__ = ['HeatmapChecker', 'MaskEditor', 'VariantExplorer', 'VideoCompare', 'T
 
 # %% ../nbs/21_widgets.ipynb #5692e9a2
 from .drawing import MaskEditor
-from .exploring import TrainingMonitor, VariantExplorer
+from .exploring import VariantExplorer
+from .monitoring import TrainingMonitor
 from .playing import VideoCompare
 from .reviewing import HeatmapChecker
 
 # %% ../nbs/21_widgets.ipynb #0545d788
-_all_ = ['HeatmapChecker', 'MaskEditor', 'VariantExplorer', 'VideoCompare', 'TrainingMonitor']   # names of other modules, shown here
+_all_ = ['HeatmapChecker', 'MaskEditor', 'VariantExplorer', 'VideoCompare', 'TrainingMonitor']   # of other modules
