@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from .core import TableError, load_heatmap as _load_heatmap, load_image as _load_image, load_mask as _load_mask
-from .core import notice, parse_scene_name, read_table, resolve_path, save_heatmap, save_image, write_provenance
+from .core import IdError, notice, parse_scene_name, read_json, read_table, resolve_path, safe_id
+from .core import save_heatmap, save_image, write_provenance
 from .alignment import _split, modify_attention_heatmap as _modify
+from .variants import _fit, _like
 
 # %% ../nbs/99_compat.ipynb #2cb620ac
 _all_ = ['VideoSceneDatasetV3', 'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer',
@@ -90,62 +92,65 @@ def modify_attention_heatmap(
     return changed
 
 # %% ../nbs/99_compat.ipynb #b0f70409
-def _shrunk(array, image_size, exact):
-    "The picture at the size that `akv.variants` gives its heatmaps: inside the box, aspect kept, never enlarged."
-    import cv2
-    height, width = array.shape[:2]
-    scale = min(1, image_size[0] / width, image_size[1] / height)
-    size = tuple(max(1, round(side * scale)) for side in (width, height))
-    if scale == 1: return array
-    return cv2.resize(array, size, interpolation=cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_AREA)
-
 def load_image(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # uint8 [H, W, 3]
     "A scene image, shrunk to fit the box. Raises `ImageError`."
-    return _shrunk(_load_image(path), image_size, False)
+    return np.dstack([_fit(channel, image_size) for channel in np.moveaxis(_load_image(path), 2, 0)])
 
 def load_mask(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # float32 [H, W] of 0 and 1
     "A keyword mask, shrunk to fit the box. Raises `ImageError`."
-    return _shrunk(_load_mask(path), image_size, True)
+    M = _load_mask(path)
+    return _like(M, _fit(M, image_size))
 
 def load_heatmap(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # float32 [H, W] in [0, 1]
     "An attention heatmap, shrunk to fit the box. Raises `ImageError`."
-    return _shrunk(_load_heatmap(path), image_size, False)
+    return _fit(_load_heatmap(path), image_size)
 
-# %% ../nbs/99_compat.ipynb #f80537cb
+# %% ../nbs/99_compat.ipynb #433abe6b
 _COLUMNS_V2 = dict(video_id=('video_id', '_id', 'id'), scene_number=('scene_number', 'scene', 'scene_id'),
                    filename=('filename', 'image', 'scene_image'))
 
 def read_alignment_scores(
     path,  # alignment_score.csv, with attention_proportion, and video_id (or _id) and scene_number, or filename
 ):         # DataFrame video_id (text), scene_number (int), attention_proportion (float, 0 to 1)
-    "The shares of version 2. Raises `TableError` for columns that are missing and numbers that are no shares."
+    "The shares of version 2. Raises `TableError` for missing columns, bad names and numbers, scenes given twice."
     import pandas as pd
     table = read_table(path, ('attention_proportion',))
     found = {ours: next((name for name in names if name in table), None) for ours, names in _COLUMNS_V2.items()}
-    if found['video_id'] and found['scene_number']:
-        result = table[[found['video_id'], found['scene_number']]].set_axis(['video_id', 'scene_number'], axis=1)
-    elif found['filename']:
-        names = [parse_scene_name(name.replace('\\', '/').split('/')[-1]) for name in table[found['filename']]]
-        result = pd.DataFrame([name[:2] for name in names], columns=['video_id', 'scene_number'])
-    else: raise TableError(f"{path}: no columns say which scene a row is of; video_id and scene_number, or filename")
-    result = result.assign(scene_number=pd.to_numeric(result['scene_number'], errors='coerce'),
-                           attention_proportion=pd.to_numeric(table['attention_proportion'], errors='coerce'))
-    wrong = result[~result['attention_proportion'].between(0, 1) | ~(result['scene_number'] % 1 == 0)]
-    if len(wrong):
-        line = int(wrong.index[0]) + 2
-        raise TableError(f'{path}, line {line}: scene numbers are 1, 2, 3, ...; attention_proportion lies in 0 to 1')
-    return result.astype(dict(scene_number=int))
+    by_number = found['video_id'] and found['scene_number']
+    if not by_number and not found['filename']:
+        raise TableError(f"{path}: no columns say which scene a row is of; video_id and scene_number, or filename")
+    columns, rows = (['video_id', 'scene_number'] if by_number else ['filename']), {}
+    for line, row in enumerate(table.to_dict('records'), start=2):
+        where, names = f'{path}, line {line}', [row[found[name]] for name in columns]
+        scene, share = _score_of(names, row['attention_proportion'], where)
+        if scene in rows: raise TableError(f'{where}: scene {scene[1]} of {scene[0]} a second time; remove one')
+        rows[scene] = share
+    result = pd.DataFrame([(*scene, share) for scene, share in rows.items()],
+                          columns=['video_id', 'scene_number', 'attention_proportion'])
+    return result.astype(dict(video_id=object, scene_number=int, attention_proportion=float))
 
-# %% ../nbs/99_compat.ipynb #c938af59
+def _score_of(names, share, where):
+    "((video id, scene number), share) of one row: its id and number, or its filename, and its share, as texts."
+    try:
+        if names[1:]: video_id, number = safe_id(names[0].strip()), float(names[1])
+        else: video_id, number, _ = parse_scene_name(names[0].strip().replace('\\', '/').split('/')[-1])
+        share = float(share)
+    except IdError as error: raise TableError(f'{where}: {error}') from error
+    except ValueError: number = share = np.nan
+    if not (number >= 1 and number % 1 == 0 and 0 <= share <= 1):
+        raise TableError(f'{where}: scene numbers are 1, 2, 3, ...; attention_proportion lies in 0 to 1')
+    return (video_id, int(number)), share
+
+# %% ../nbs/99_compat.ipynb #190e6f41
 def flat_heatmap(
     keyword_mask,          # M [H, W], product where > 0.5
     attention_proportion,  # share s of attention on the product, 0 to 1
@@ -162,16 +167,27 @@ def write_scalar_heatmaps(
     project,  # akv.core.Project with scene images and masks
     path,     # alignment_score.csv
 )->list:      # paths of the heatmaps written
-    "A flat heatmap for every scene of version 2 that has a mask and no heatmap. Raises `TableError`."
+    """A flat heatmap for every scene of version 2 that has a mask and no heatmap.
+
+    `provenance.json` beside them says which scenes are flat; where there were heatmaps before, it keeps what it says of
+    them. Raises `TableError`."""
     scores, written = read_alignment_scores(path), []
     for video_id, rows in scores.groupby('video_id', sort=False):
         masks, there = project.find_keyword_masks(video_id), project.find_attention_heatmaps(video_id)
-        for row in rows.itertuples():
-            if row.scene_number in there or row.scene_number not in masks: continue
+        flat = [row for row in rows.itertuples() if row.scene_number in masks and row.scene_number not in there]
+        for row in flat:
             target = project.attention_heatmap(video_id, row.scene_number).with_suffix('.png')
             save_heatmap(flat_heatmap(_load_mask(masks[row.scene_number]), row.attention_proportion), target)
             written.append(target)
-        if written: write_provenance(written[-1].parent, source='attention_proportion of version 2',
-                                     model='flat: one value on the product, one elsewhere', settings={})
+        if flat: _note_flat(written[-1].parent, [row.scene_number for row in flat], bool(there))
     if written: notice(f'{len(written)} heatmaps made from {Path(path).name}: they have its shares, and know no more')
     return written
+
+def _note_flat(folder, numbers, others):
+    "Write down which scenes have a flat heatmap, beside what is known of `others` that were there before."
+    path = folder/'provenance.json'
+    record = dict(source='attention_proportion of version 2', model='flat: one value on the product, one elsewhere')
+    if others: record = read_json(path) if path.is_file() else dict(source='not recorded', model=None)
+    settings = record.get('settings') or {}
+    numbers = sorted({*settings.get('flat_scenes', ()), *numbers})
+    write_provenance(folder, record['source'], record['model'], settings | dict(flat_scenes=numbers))

@@ -864,12 +864,16 @@ def make_video(
     if pts is None: pts, time_base = np.arange(len(frames))*rate.denominator, Fraction(1, rate.numerator)
     pts = np.asarray(pts, np.int64)
     height, width = frames[0].shape[:2]
+    odd = (0, height % 2), (0, width % 2), (0, 0)
+    if height % 2 or width % 2: # padded here, since the writer would name the sound in its notice
+        notice(f'{path}: {width} x {height} has an odd side, which yuv420p cannot have: '
+               f'written as {width + width % 2} x {height + height % 2}, the last row or column twice')
     with tempfile.TemporaryDirectory() as scratch:
         sound = Path(scratch)/'sound.m4a'
         durations = _durations(pts, None)
         if audio is not None: _encode_sound(sound, audio, float((pts[-1] + durations[-1] - pts[0])*time_base))
-        info = VideoInfo(sound, width, height, len(frames), Fraction(time_base), pts, durations, rate,
-                         audio is not None)
+        info = VideoInfo(sound, width + width % 2, height + height % 2, len(frames), Fraction(time_base), pts,
+                         durations, rate, audio is not None)
         with VideoWriter(path, info, crf, preset) as video:
-            for frame in frames: video.write(frame)
+            for frame in frames: video.write(np.pad(frame, odd, 'edge') if height % 2 or width % 2 else frame)
     return Path(path)
