@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['small', 'as_jpeg', 'as_png', 'heat_layer', 'mask_layer', 'outline_layer', 'rasterise', 'Canvas', 'message_line',
-           'Shown', 'button']
+           'file_stamp', 'Shown', 'button']
 
 # %% ../nbs/20a_canvas.ipynb #759bb8e6
 import functools, html, sys
@@ -573,6 +573,13 @@ def message_line(
             f'overflow-wrap: anywhere">{html.escape(str(text))}</div>')
 
 # %% ../nbs/20a_canvas.ipynb #85cd26e9
+def file_stamp(path)->tuple: # None where there is no file
+    "What changes when a file is written: its time, size and number."
+    try: state = path.stat()
+    except OSError: return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+# %% ../nbs/20a_canvas.ipynb #0617110d
 _SHOWN_BY = {}   # {cell: (which run of it, the widgets it showed)}
 
 def _running_cell():
@@ -592,7 +599,7 @@ def _end_earlier(shown, where=None):
         widgets_ = []
     _SHOWN_BY[cell] = run, [*(one for one in widgets_ if one is not shown), shown]
 
-# %% ../nbs/20a_canvas.ipynb #0617110d
+# %% ../nbs/20a_canvas.ipynb #4ea7676c
 def _running_loop():
     "The event loop of a notebook's kernel, for threads that hand something to a widget; None in a script."
     import asyncio
@@ -645,7 +652,7 @@ class Shown:
         self._closed_for_good = True
         for part in list(_parts(self.widget)): part.close()
 
-# %% ../nbs/20a_canvas.ipynb #4ea7676c
+# %% ../nbs/20a_canvas.ipynb #1b3e8f8a
 def button(
     text,       # what it says
     tooltip,    # what it does, and '(key x)'

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'attention_models', 'shares', 'ratio', 'background_max_abs', 'stlpips', 'pair_starts', 'motion_check',
-           'manipulation_check']
+           'manipulation_check', 'read_check']
 
 # %% ../nbs/18_check.ipynb #377d508c
 import functools
@@ -354,3 +354,13 @@ def _with_others(project, table):
     old = old.reindex(columns=COLUMNS, fill_value='') # an earlier version knew fewer columns
     new = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
     return _sorted(pd.concat([old[~old['video_id'].isin(set(table['video_id']))], new], ignore_index=True))
+
+def read_check(
+    project:Project,
+): # DataFrame of manipulation_check.csv, numbers as numbers, and whether the scene was treated
+    "The manipulation check as it was written. Raises `TableError` where there is none."
+    import pandas as pd
+    check = read_table(project.manipulation_check, ('video_id', 'scene_number', 'variant', 'requested_alpha', 'status'))
+    for c in check.columns.drop(['video_id', 'variant', 'status']): check[c] = pd.to_numeric(check[c])
+    check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
+    return check

@@ -8,7 +8,7 @@ __all__ = ['log', 'SCENE_PATTERN', 'MAX_PIXELS', 'VARIANTS', 'VALID_SCENES_COLUM
            'scene_name', 'parse_scene_name', 'atomic_path', 'clear_leftovers', 'write_text', 'write_json', 'read_json',
            'read_table', 'write_table', 'load_image', 'load_mask', 'load_heatmap', 'save_image', 'save_mask',
            'save_heatmap', 'link_or_copy', 'content_hash', 'ProjectPaths', 'Project', 'project_of', 'resolve_path',
-           'write_provenance', 'StageCache', 'hub_folder', 'read_review', 'add_review', 'rejected_scenes',
+           'write_provenance', 'StageCache', 'hub_folder', 'read_review', 'add_review', 'rejections', 'rejected_scenes',
            'read_video_ratings', 'add_video_rating', 'ControlNetSettings', 'ModelSettings', 'TrainingSettings',
            'KeywordSettings', 'AttentionSettings', 'ExperimentSettings', 'DataSettings', 'VideoSettings',
            'NaturalnessSettings', 'DiffusionSettings', 'EditingSettings', 'Settings', 'load_settings', 'save_settings',
@@ -814,17 +814,23 @@ def add_review(
     if decision not in ("accept", "reject"): raise TableError(f"decision {decision!r}: choose accept or reject")
     _append(project.review_csv, REVIEW_COLUMNS, video_id, scene_number, decision, note, time)
 
-def rejected_scenes(
+def rejections(
     project:Project,  # the study
-)->set:               # {(video id, scene number)}
-    "The scenes whose latest decision is to reject them. Raises `TableError` where a row makes no sense."
+)->dict:              # {(video id, scene number): note}
+    "The scenes whose latest decision is to reject them, and why. Raises `TableError` where a row makes no sense."
     latest = {}
     for row in read_review(project).itertuples():
         if not row.scene_number.isdecimal() or row.decision not in ("accept", "reject"):
             raise TableError(f"{project.review_csv}: scene {row.scene_number!r} of {row.video_id}, "
                              f"decision {row.decision!r}; expected a number, and accept or reject")
-        latest[row.video_id, int(row.scene_number)] = row.decision
-    return {scene for scene, decision in latest.items() if decision == "reject"}
+        latest[row.video_id, int(row.scene_number)] = row
+    return {scene: row.note for scene, row in latest.items() if row.decision == "reject"}
+
+def rejected_scenes(
+    project:Project,  # the study
+)->set:               # {(video id, scene number)}
+    "The scenes of `rejections`. Raises `TableError` where a row makes no sense."
+    return set(rejections(project))
 
 # %% ../nbs/00_core.ipynb #1dd4b301
 VIDEO_RATING_COLUMNS = ("video_id", "variant", "rating", "note", "blind", "reviewer", "time")

@@ -19,8 +19,8 @@ from .video import iter_frames, probe
 from .keywords import (Seed, _distance, _find_seeds, _help_wanted, _make_all, _mask_of, _Masks, _note_origin, _plan,
                           _scene_table, _spans, _stretches, _tracking_video, accept_scene, load_track, parse_box,
                           replace_mask)
-from .canvas import (_REPEATING, _running_loop, Canvas, Shown, as_jpeg, button, mask_layer, outline_layer, rasterise,
-                        small)
+from .canvas import (_REPEATING, _running_loop, Canvas, Shown, as_jpeg, button, file_stamp, mask_layer,
+                        outline_layer, rasterise, small)
 
 # %% ../nbs/20b_drawing.ipynb #2d06a361
 _COLUMNS = 'video_id', 'scene_number', 'frame', 'x', 'y', 'width', 'height', 'kind'
@@ -270,10 +270,8 @@ class SceneDrawing(SceneFrames):
         self._painted = [], None       # the strokes of the last mask, and that mask: only new ones need be painted
 
     def _files(self): # what boxes and mask are read from, and whether they have changed
-        def stamp(path):
-            with contextlib.suppress(OSError): return path, (now := path.stat()).st_mtime_ns, now.st_size, now.st_ino
         mask = self.project.find_keyword_mask(self.video_id, self.scene_number)
-        return stamp(self.project.boxes_csv), mask and stamp(mask)
+        return file_stamp(self.project.boxes_csv), mask and (mask, file_stamp(mask))
 
     def _states(self, frame):
         states = self._history.get(frame, ())

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 import numpy as np
 from .core import AkvError, Project, read_json
 from .plots import _words
-from .canvas import Shown, button
+from .canvas import Shown, button, file_stamp
 from .exploring import line_chart, _below, _range, _rule, _svg, _text
 
 # %% ../nbs/20f_monitoring.ipynb #404286ae
@@ -94,8 +94,8 @@ def read_run(
 
 def _read_once(path, columns, known):
     "A growing table, read when it has changed since the last look."
-    try: stamp = (lambda stat: (stat.st_mtime_ns, stat.st_size))(path.stat())
-    except OSError: return read_log(path, columns)
+    stamp = file_stamp(path)
+    if not stamp: return read_log(path, columns)
     if known.get(path, (None,))[0] != stamp: known[path] = stamp, read_log(path, columns)
     return known[path][1].copy()
 

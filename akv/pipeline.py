@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['name_videos', 'keywords_of', 'set_keywords', 'project_settings', 'Given', 'Chain', 'checked_videos', 'make_report',
-           'RunResult', 'dose_table', 'read_check', 'run', 'run_demo']
+           'RunResult', 'dose_table', 'run', 'run_demo']
 
 # %% ../nbs/22_pipeline.ipynb #9bbf7665
 import glob, shutil
@@ -21,7 +21,7 @@ from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
 from .editing import EDITORS, edit_scenes, load_unit, plan_units
 from .temporal import assemble_videos
-from .check import COLUMNS as CHECK_COLUMNS, manipulation_check
+from .check import COLUMNS as CHECK_COLUMNS, manipulation_check, read_check
 
 # %% ../nbs/22_pipeline.ipynb #9300f38d
 def name_videos(
@@ -913,16 +913,6 @@ def dose_table(
     columns = ['video_id', 'variant', 'scenes', 'requested_alpha', 'delivered_alpha', *verdicts]
     rows.sort(key=lambda row: (row[0], VARIANTS.index(row[1])))
     return pd.DataFrame(rows, columns=columns)
-
-def read_check(
-    project:Project,
-): # DataFrame of manipulation_check.csv, numbers as numbers, and whether the scene was treated
-    "The manipulation check as it was written. Raises `TableError` where there is none."
-    import pandas as pd
-    check = read_table(project.manipulation_check, ('video_id', 'scene_number', 'variant', 'requested_alpha', 'status'))
-    for c in check.columns.drop(['video_id', 'variant', 'status']): check[c] = pd.to_numeric(check[c])
-    check['treated'] = (check['requested_alpha'] != 1) | (check['variant'] == 'placebo')
-    return check
 
 # %% ../nbs/22_pipeline.ipynb #c3dd9dff
 def run(

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from .core import VARIANTS, ImageError, TableError, load_image, load_mask, read_table
+from .core import VARIANTS, ImageError, TableError, load_image, load_mask
 from .alignment import attention_proportion
 
 # %% ../nbs/20_plots.ipynb #ef412085
@@ -468,8 +468,9 @@ def report_figures(
 
     Raises `TableError` where the video was not checked, `ImageError` where a scene's image, its mask or an edit is
     missing or cannot be read."""
-    check = read_table(project.manipulation_check, ('video_id', 'scene_number', 'variant', 'delivered_alpha'))
-    check = _as_numbers(check[check['video_id'] == video_id])
+    from akv.check import read_check
+    check = read_check(project)
+    check = check[check['video_id'] == video_id]
     if check.empty:
         raise TableError(f'{project.manipulation_check}: nothing of video {video_id!r}; run `akv check` first')
     scenes, names = sorted(check['scene_number'].unique()), [v for v in VARIANTS if (check['variant'] == v).any()]
@@ -490,13 +491,6 @@ def _inputs(project, video_id, scenes):
                 raise ImageError(f'scene {n} of {video_id}: no {kind} ({wanted[kind](video_id, n)}); put it back, '
                                  'or reject the scene and run `akv check` again')
     return {n: load_image(found['image'][n]) for n in scenes}, {n: load_mask(found['mask'][n]) for n in scenes}
-
-def _as_numbers(check):
-    "The table with numbers for texts wherever numbers are meant."
-    import pandas as pd
-    check = check.copy()
-    for name in check.columns.difference(['video_id', 'variant', 'status']): check[name] = pd.to_numeric(check[name])
-    return check
 
 # %% ../nbs/20_plots.ipynb #c6bdfd28
 def _metric_panel(axes, report, name):

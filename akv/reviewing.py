@@ -20,7 +20,8 @@ from .core import (VALID_SCENES_COLUMNS, IdError, ImageError, Project, SettingsE
 from .alignment import alignment_score, attention_proportion
 from .validation import _content_fault, _doubts, _read
 from .variants import _fit, _like, _sixteen_bits
-from .canvas import Canvas, Shown, _palette_png, as_jpeg, button, heat_layer, message_line, outline_layer, small
+from .canvas import (Canvas, Shown, _palette_png, _running_loop, as_jpeg, button, file_stamp, heat_layer, message_line,
+                        outline_layer, small)
 
 # %% ../nbs/20c_reviewing.ipynb #f67c9e73
 def _checked_table(table, where):
@@ -362,12 +363,6 @@ class FactsScan(threading.Thread):
         if self.is_alive() and self is not threading.current_thread(): self.join(5)
 
 # %% ../nbs/20c_reviewing.ipynb #cbb630dc
-def _stamp(path):
-    "What changes when a file is written: its time and size; None where there is none."
-    try: state = path.stat()
-    except OSError: return None
-    return state.st_mtime_ns, state.st_size
-
 class _Walk:
     "The scenes of a study one after the other."
     def __init__(self,
@@ -380,12 +375,12 @@ class _Walk:
         rows = zip(*(self.table[name].tolist() for name in columns))
         self.rows = {row[:2]: dict(zip(columns, row)) for row in rows}
         self.facts, self.image_size = {}, _image_size(self.project)
-        self._stamp, self._latest = _stamp(self.project.review_csv), latest_decisions(self.project)
+        self._stamp, self._latest = file_stamp(self.project.review_csv), latest_decisions(self.project)
         self.listed, self.place = list(self.rows), 0
 
     def refresh(self)->bool: # whether there were other decisions
         "Read the decisions again if review.csv was written since. Raises `TableError` where it makes no sense."
-        stamp = _stamp(self.project.review_csv)   # before reading: what is written meanwhile is read next time
+        stamp = file_stamp(self.project.review_csv)   # before reading: what is written meanwhile is read next time
         if stamp == self._stamp: return False
         self._latest, self._stamp = latest_decisions(self.project), stamp
         return True
@@ -488,23 +483,16 @@ class Review(_Walk):
 
 # %% ../nbs/20c_reviewing.ipynb #bf89efcb
 _FOCUS_JS = """
-// Invisible, inside the checker: n puts the focus into the note, Enter and Escape put it back on the picture;
-// and a click on nothing in particular leaves it there
+// Invisible, inside the checker: n puts the focus into the note, Enter and Escape put it back on the picture
 export default { render({ el }) {
   el.style.display = 'none'
   const taken = event => { event.preventDefault(); event.stopImmediatePropagation() }
   const to_picture = checker => checker.querySelector('.akv-canvas')?.focus({ preventScroll: true })
-  const on_click = event => {
-    const checker = el.closest('.akv-checker')
-    const settle = () => checker.contains(document.activeElement) || to_picture(checker)
-    if (checker?.contains(event.target)) setTimeout(settle)
-  }
   const on_key = event => {
     const checker = el.closest('.akv-checker'), target = event.target, note = checker?.querySelector('.akv-note input')
     const writes = target.matches?.('textarea, input:not([type=checkbox])') || target.isContentEditable
     const chord = event.isComposing || event.altKey || event.ctrlKey || event.metaKey
     if (!note || !checker.contains(target) || chord) return
-    if (event.key.length === 1 && !writes) event.stopPropagation()   // no letter reaches the notebook: x cuts its cell
     if (target === note && ['Enter', 'Escape'].includes(event.key)) {
       note.blur()                                        // sends the text
       to_picture(checker)
@@ -514,9 +502,8 @@ export default { render({ el }) {
       taken(event)
     }
   }
-  const ways = { keydown: on_key, pointerup: on_click, click: on_click }
-  for (const [kind, way] of Object.entries(ways)) window.addEventListener(kind, way, true)
-  return () => { for (const [kind, way] of Object.entries(ways)) window.removeEventListener(kind, way, true) }
+  window.addEventListener('keydown', on_key, true)
+  return () => window.removeEventListener('keydown', on_key, true)
 } }
 """
 
@@ -603,7 +590,7 @@ class _Painter(Review, Shown):
 
     def _key(self, scene):
         "A scene with the state of its files: a mask that was drawn anew, a track that was mended, is shown anew."
-        return scene, tuple(_stamp(path) for path in self._files(scene).values())
+        return scene, tuple(file_stamp(path) for path in self._files(scene).values())
 
     def _prepare(self, key):
         "All that is shown of a scene: the layers and the facts."
@@ -739,12 +726,6 @@ class _Handlers(_Painter):
         if chosen: self._list()
 
 # %% ../nbs/20c_reviewing.ipynb #16cb15a1
-def _running_loop():
-    "The event loop of a notebook's kernel; None in a script."
-    import asyncio
-    try: return asyncio.get_running_loop()
-    except RuntimeError: return None
-
 class HeatmapChecker(_Handlers):
     """Look at scenes one by one: picture, mask, attention, numbers; accept or reject with a key, written at once.
 

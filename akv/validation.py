@@ -193,14 +193,12 @@ def _keywords_of(project):
 
 def _rejections(project, findings)->dict:
     "The reason for each rejected scene."
-    try:
-        review, rejected = read_review(project), rejected_scenes(project)
-        notes = {(row.video_id, int(row.scene_number)): row.note for row in review.itertuples()}
+    try: rejected = rejections(project)
     except TableError as error:
         reason = f"review not readable: {str(error).removeprefix(f'{project.review_csv}: ')}; no decision was used"
         findings.warnings.append(("", None, project.relative(project.review_csv), reason))
         return {}
-    return {scene: "rejected in review" + (f": {notes[scene]}" if notes[scene] else "") for scene in rejected}
+    return {scene: "rejected in review" + (f": {note}" if note else "") for scene, note in rejected.items()}
 
 def _videos(project, findings)->list:
     "Ids of all videos that have any file; folders with unsafe names are reported and not entered."

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from .core import (VARIANTS, VALID_SCENES_COLUMNS, SettingsError, TableError, link_or_copy, load_heatmap, load_mask,
-                      notice, project_of, read_json, read_review, read_table, rejected_scenes, resolve_path, safe_id,
+                      notice, project_of, read_json, read_table, rejections, resolve_path, safe_id,
                       save_heatmap, scene_name, write_json, write_provenance, write_table)
 from .scenes import read_scenes
 from .alignment import (ManipulationError, alignment_score, alpha_between, attention_proportion,
@@ -302,11 +302,10 @@ def _valid_scenes(path):
 # %% ../nbs/15_variants.ipynb #3e1aa12e
 def _reviewed(table, project):
     "The table without the scenes that were rejected in review; each is named in a notice."
-    rejected = rejected_scenes(project)
+    rejected = rejections(project)
     out = np.array([scene in rejected for scene in zip(table['video_id'], table['scene_number'])], bool)
-    notes = {(row.video_id, int(row.scene_number)): row.note for row in read_review(project).itertuples()}
     for scene in zip(table['video_id'][out], table['scene_number'][out]):
-        why = f': {notes[scene]}' if notes[scene] else ''
+        why = f': {rejected[scene]}' if rejected[scene] else ''
         notice(f'scene {scene[1]} of {scene[0]} was rejected in review{why}; it is left out')
     if len(table) and out.all(): raise TableError(f'{project.review_csv}: every scene was rejected; accept some')
     return table[~out].reset_index(drop=True)
