@@ -20,7 +20,8 @@ def short_ad(path):
     "The middle of three scenes of the demo ad, at half its size."
     import akv
     import cv2
-    from akv.video import make_video, read_frames
+    from akv.media.encoding import make_video
+    from akv.media.decoding import read_frames
     starts = [26*n - 13 - FRAMES//2 for n in SCENES]
     frames = read_frames(Path(akv.__file__).parent/'demo'/'demo_box.mp4', [i + k for i in starts for k in range(FRAMES)])
     return make_video([cv2.resize(frames[i], SIZE, interpolation=cv2.INTER_AREA) for i in sorted(frames)], path, rate=6)
@@ -30,8 +31,10 @@ def short_ad(path):
 def study(tmp_path_factory):
     "A project with scenes, masks, tracks, heatmaps (a centre bias), variants, and videos of three variants."
     import akv
-    from akv.attention import centre_bias
-    from akv.core import Project, read_table, save_heatmap, write_table
+    from akv.sources.witnesses import centre_bias
+    from akv.study.project import Project
+    from akv.study.files import read_table, write_table
+    from akv.study.images import save_heatmap
     from akv.keywords import make_masks
     from akv.scenes import extract_scenes
     from akv.validation import write_valid_scenes
@@ -102,7 +105,7 @@ def drag(page, canvas, *points):
 
 def test_checker(opened, study):
     "A scene is rejected with a key and a note; the next validation and the variants do without it."
-    from akv.core import read_review
+    from akv.study.review import read_review
     from akv.validation import write_valid_scenes
     from akv.variants import VideoVariantGenerator
     page = opened(['from akv.widgets import HeatmapChecker', "checker = HeatmapChecker('data/valid_scenes.csv')\nchecker"], '.akv-checker')
@@ -170,7 +173,8 @@ def test_explorer(opened, study):
 
 def test_mask_editor(opened, study):
     "A box and a stroke are dragged, the fitted mask is seen, and saving writes it."
-    from akv.core import load_mask, read_table
+    from akv.study.images import load_mask
+    from akv.study.files import read_table
     path = study.keyword_mask('ad', 1)
     before = load_mask(path)
     page = opened(['from akv.widgets import MaskEditor', "editor = MaskEditor(('ad', 1))\neditor"], '.akv-editor')
@@ -200,7 +204,7 @@ def test_mask_editor(opened, study):
 
 def test_compare(opened, study):
     "Blind, three videos play in step; a rating is in the file at once, under the right name."
-    from akv.core import read_video_ratings
+    from akv.study.review import read_video_ratings
     cells = ['from akv.widgets import VideoCompare', "compare = VideoCompare('outputs/variants/manifest.json', blind=True)\ncompare"]
     page = opened(cells, '.akv-player-tile')
     page.wait_for_function("[...document.querySelectorAll('video')].length == 3 && [...document.querySelectorAll('video')].every(v => v.readyState >= 2)")

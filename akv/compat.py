@@ -8,18 +8,16 @@ __all__ = ['new_imports', 'VideoSceneDataModuleV3', 'modify_attention_heatmap', 
            'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer', 'VideoEditor',
            'TemporalConsistencyWrapper', 'calculate_alignment_metrics', 'visualize_variant_comparison', 'save_image']
 
-# %% ../nbs/99_compat.ipynb #e5bb1ebf
+# %% ../nbs/99_compat.ipynb #bd0e6763
 import re
 from importlib import import_module
 from pathlib import Path
-
 import numpy as np
-
-from .core import TableError, load_heatmap as _load_heatmap, load_image as _load_image, load_mask as _load_mask
-from .core import IdError, notice, parse_scene_name, read_json, read_table, resolve_path, safe_id
-from .core import save_heatmap, save_image, write_provenance
-from .alignment import _split, modify_attention_heatmap as _modify
-from .variants import _fit, _like
+from .study.files import IdError, notice, read_json, read_table, TableError
+from .study.images import (fit_heatmap, load_heatmap as _load_heatmap, load_image as _load_image, load_mask as
+                              _load_mask, mask_like, save_heatmap, save_image)
+from .study.project import parse_scene_name, resolve_path, safe_id, write_provenance
+from .alignment import modify_attention_heatmap as _modify, split_total
 
 # %% ../nbs/99_compat.ipynb #2cb620ac
 _all_ = ['VideoSceneDatasetV3', 'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer',
@@ -83,7 +81,7 @@ def modify_attention_heatmap(
     A heatmap with no attention on the product, or all of it there, comes back as it is, with a notice. Raises
     `ManipulationError` for an all-zero heatmap, shapes that differ, values outside [0, 1] and alpha <= 0."""
     A, M = np.asarray(attention_heatmap), np.asarray(keyword_mask) > .5
-    if A.shape == M.shape and alpha > 0 and A.any() and not all(_split(A.astype(np.float64), M)):
+    if A.shape == M.shape and alpha > 0 and A.any() and not all(split_total(A.astype(np.float64), M)):
         notice('a heatmap has no attention on the product, or all of it: alpha cannot change it, and it stays as it is')
         return A.copy()
     changed, info = _modify(A, M, alpha, return_info=True)
@@ -97,7 +95,7 @@ def load_image(
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # uint8 [H, W, 3]
     "A scene image, shrunk to fit the box. Raises `ImageError`."
-    return np.dstack([_fit(channel, image_size) for channel in np.moveaxis(_load_image(path), 2, 0)])
+    return np.dstack([fit_heatmap(channel, image_size) for channel in np.moveaxis(_load_image(path), 2, 0)])
 
 def load_mask(
     path,                   # of the file
@@ -105,14 +103,14 @@ def load_mask(
 ):                          # float32 [H, W] of 0 and 1
     "A keyword mask, shrunk to fit the box. Raises `ImageError`."
     M = _load_mask(path)
-    return _like(M, _fit(M, image_size))
+    return mask_like(M, fit_heatmap(M, image_size))
 
 def load_heatmap(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # float32 [H, W] in [0, 1]
     "An attention heatmap, shrunk to fit the box. Raises `ImageError`."
-    return _fit(_load_heatmap(path), image_size)
+    return fit_heatmap(_load_heatmap(path), image_size)
 
 # %% ../nbs/99_compat.ipynb #433abe6b
 _COLUMNS_V2 = dict(video_id=('video_id', '_id', 'id'), scene_number=('scene_number', 'scene', 'scene_id'),
@@ -164,7 +162,7 @@ def flat_heatmap(
     return (A / A.max() / 4).astype(np.float32)
 
 def write_scalar_heatmaps(
-    project,  # akv.core.Project with scene images and masks
+    project,  # akv.study.project.Project with scene images and masks
     path,     # alignment_score.csv
 )->list:      # paths of the heatmaps written
     """A flat heatmap for every scene of version 2 that has a mask and no heatmap.
