@@ -30,7 +30,7 @@ setup(
     ],
     package_dir={'': '.'},   # so that a folder `akv` in which somebody works does not hide an editable install
     packages=find_packages(include=[lib_path, lib_path + '.*']),
-    package_data={lib_path: ['weights/*', 'weights/*/*', 'weights/*/*/*', 'demo/*', 'demo/*/*']},
+    package_data={lib_path: ['weights/*', 'weights/*/*', 'weights/*/*/*', 'static/*', 'demo/*', 'demo/*/*']},
     python_requires='>=' + settings['min_python'],
     install_requires=settings['requirements'].split(),
     extras_require={'dev': settings['dev_requirements'].split()},

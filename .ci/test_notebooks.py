@@ -67,7 +67,7 @@ def test_there_are_notebooks():
     assert WITH_MODULE, 'no notebook under nbs/ exports a module'
 
 
-@pytest.mark.parametrize('path', WITH_MODULE, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', WITH_MODULE, ids=lambda path: path.relative_to(ROOT / 'nbs').as_posix())
 def test_examples_against_the_exported_module(path):
     failure = run_examples(path)
     if failure: pytest.fail(failure, pytrace=False)

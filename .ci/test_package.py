@@ -15,12 +15,27 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'akv'
-LIGHT = 'core video motion scenes fixations alignment metrics validation variants experiment plots'.split()
+WORKSHOPS = 'study media sources diffusion editors carry evidence ui'.split()   # in the order in which they may use each other
+LIGHT = ('study media.motion media.regions sources.boxes sources.gaze sources.fixations sources.patches sources.ratings '
+         'scenes alignment metrics validation variants plots').split()                # modules, or folders of modules
 HEAVY = {'torch', 'torchvision', 'diffusers', 'transformers', 'lpips', 'timm', 'cv2', 'av', 'scenedetect', 'pandas',
          'scipy', 'matplotlib', 'IPython', 'ipywidgets'}
 NOTEBOOKS = sorted(path for path in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts)
-NUMBERS = {path.stem.partition('_')[2]: path.stem.partition('_')[0] for path in NOTEBOOKS if re.match(r'\d\d[a-z]?_', path.stem)}
-MODULES = sorted(path for path in PACKAGE.glob('*.py') if not path.name.startswith('_'))
+MODULES = {'.'.join(path.relative_to(PACKAGE).with_suffix('').parts): path for path in sorted(PACKAGE.rglob('*.py'))
+           if not path.name.startswith('_')}
+
+
+def chapters():
+    "{module: its notebook's path below nbs/, as parts}, for every notebook that exports one."
+    found = {}
+    for path in NOTEBOOKS:
+        first = ''.join(json.loads(path.read_text(encoding='utf-8'))['cells'][0]['source'])
+        if name := re.search(r'^#\|\s*default_exp\s+(\S+)', first, re.M): found[name[1]] = path.relative_to(ROOT / 'nbs').parts
+    return found
+
+
+CHAPTERS = chapters()
+each_module = pytest.mark.parametrize('name', MODULES)
 
 
 def loaded_by(code):
@@ -31,9 +46,9 @@ def loaded_by(code):
     return set(done.stdout.splitlines()[-1].split())
 
 
-def imports_of(path):
-    "(module, names) of every import in the file, wherever it stands; those of optional packages in a `try` are left out."
-    tree = ast.parse(path.read_text(encoding='utf-8'))
+def imports_of(name):
+    "(module, names) of every import in a module of akv, wherever it stands; those of optional packages in a `try` are left out."
+    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
     tried = {id(node) for block in ast.walk(tree) if isinstance(block, ast.Try) for part in block.body
              for node in ast.walk(part)}
     for node in ast.walk(tree):
@@ -41,15 +56,31 @@ def imports_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names: yield alias.name, []
         elif isinstance(node, ast.ImportFrom):
-            name = '.'.join(filter(None, ['akv' if node.level else '', node.module]))
-            yield name, [alias.name for alias in node.names]
+            base = ['akv', *name.split('.')][:-node.level] if node.level else []
+            yield '.'.join(filter(None, [*base, node.module])), [alias.name for alias in node.names]
 
 
-def own_imports(path):
-    "Names of the akv modules that the file imports."
-    for name, names in imports_of(path):
-        if name == 'akv': yield from (one for one in names if one in NUMBERS)
-        elif name.startswith('akv.'): yield name.split('.')[1]
+def own_imports(name):
+    "Names of the akv modules that a module imports."
+    for module, names in imports_of(name):
+        if module.partition('.')[0] != 'akv': continue
+        below = module[4:]
+        if below in MODULES: yield below
+        else: yield from (found for one in names if (found := '.'.join(filter(None, [below, one]))) in MODULES)
+
+
+def objection(user, used):
+    """What is wrong with a module that imports another, or None.
+
+    Stages use workshops and the stages before them. Workshops use workshops, in the order above, and no stage but `alignment`, the
+    law; `ui` shows what stages made, and so may use them."""
+    here, there = user.rpartition('.')[0], used.rpartition('.')[0]
+    if not here: return 'a later stage' if not there and CHAPTERS[used] >= CHAPTERS[user] else None
+    if not there:
+        if here == 'ui': return 'what stands above the widgets' if used in ('pipeline', 'cli', 'widgets', 'compat') else None
+        return None if used == 'alignment' else 'a stage'
+    if here == there: return 'a later chapter' if CHAPTERS[used] >= CHAPTERS[user] else None
+    return 'a later workshop' if WORKSHOPS.index(there) > WORKSHOPS.index(here) else None
 
 
 def normal(name): return re.sub(r'[-_.]+', '-', name).lower()
@@ -65,17 +96,56 @@ def test_help_loads_nothing_heavy():
     assert not loaded_by(code) & HEAVY
 
 
-@pytest.mark.parametrize('name', [name for name in LIGHT if (PACKAGE / f'{name}.py').exists()])
-def test_light_modules_do_not_load_torch(name):
-    assert 'torch' not in loaded_by(f'import akv.{name}')
+def test_light_modules_do_not_load_torch():
+    light = [name for name in MODULES if name in LIGHT or name.partition('.')[0] in LIGHT]
+    assert set(LIGHT) <= {part for name in light for part in (name, name.partition('.')[0])}, 'LIGHT names what is not there'
+    assert 'torch' not in loaded_by('\n'.join(f'import akv.{name}' for name in light))
 
 
-@pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
-def test_modules_import_only_lower_numbers(path):
-    assert path.stem in NUMBERS, f'{path.name} comes from no notebook: remove it, or number its notebook'
-    if NUMBERS[path.stem] == '99': return
-    wrong = {name for name in own_imports(path) if NUMBERS.get(name, '~') >= NUMBERS[path.stem]}
-    assert not wrong, f'akv.{path.stem} ({NUMBERS[path.stem]}) imports {sorted(wrong)}: no notebook of a lower number'
+@each_module
+def test_modules_use_only_what_stands_before_them(name):
+    assert name in CHAPTERS, f'akv.{name} comes from no notebook: remove it'
+    folder, number = name.rpartition('.')[0], CHAPTERS[name][-1].partition('_')[0]
+    assert CHAPTERS[name][:-1] == tuple(filter(None, [folder])), f'akv.{name} should come from a notebook in nbs/{folder}'
+    assert re.fullmatch(r'\d\d', number), f'{CHAPTERS[name][-1]} has no number'
+    assert folder in ('', *WORKSHOPS), f'{folder} is no workshop'
+    wrong = {used: reason for used in own_imports(name) if (reason := objection(name, used))}
+    assert not wrong, f'akv.{name} imports ' + ', '.join(f'{used} ({reason})' for used, reason in wrong.items())
+
+
+def private(name): return name.startswith('_') and not name.startswith('__')
+
+
+def defined_in(tree):
+    "Names that a module gives to functions, classes, variables, parameters and attributes of its own objects."
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store): yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store): yield node.attr
+
+
+OF_LIBRARIES = {'_replace', '_asdict', '_fields', '_make'}   # public in spite of their names: collections.namedtuple
+
+
+@each_module
+def test_no_module_uses_a_private_name_of_another(name):
+    imported = {one for module, names in imports_of(name) if module.partition('.')[0] == 'akv' for one in names if private(one)}
+    assert not imported, f'akv.{name} imports {sorted(imported)}: make public, in one place, what two modules need'
+    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
+    own = set(defined_in(tree)) | OF_LIBRARIES
+    reached = {f'{ast.unparse(node)} (line {node.lineno})' for node in ast.walk(tree)
+               if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own}
+    assert not reached, f'akv.{name} reaches into others: {sorted(reached)}'
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.relative_to(ROOT / 'nbs').as_posix())
+def test_no_notebook_imports_a_private_name(path):
+    "An example that needs another chapter's private name tests that chapter's insides: it belongs there."
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    trees = [ast.parse(''.join(cell['source'])) for cell in cells if cell['cell_type'] == 'code']
+    wrong = [f'{node.module}.{alias.name}' for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+             and (node.module or '').partition('.')[0] == 'akv' for alias in node.names if private(alias.name)]
+    assert not wrong, f'{path.name}: {wrong}'
 
 
 def settings():
@@ -85,13 +155,13 @@ def settings():
     return config['DEFAULT']
 
 
-@pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
-def test_what_modules_import_is_required(path):
+@each_module
+def test_what_modules_import_is_required(name):
     required = {normal(Requirement(one).name) for one in settings()['requirements'].split()}
     distributions = packages_distributions()
-    outside = {name.partition('.')[0] for name, _ in imports_of(path)} - sys.stdlib_module_names - {'akv'}
-    missing = {name for name in outside if not {normal(one) for one in distributions.get(name, [])} & required}
-    assert not missing, f'akv.{path.stem} imports {sorted(missing)}, which settings.ini does not require'
+    outside = {module.partition('.')[0] for module, _ in imports_of(name)} - sys.stdlib_module_names - {'akv'}
+    missing = {one for one in outside if not {normal(found) for found in distributions.get(one, [])} & required}
+    assert not missing, f'akv.{name} imports {sorted(missing)}, which settings.ini does not require'
 
 
 def test_constraints_suit_the_oldest_python():
