@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from .study.files import AkvError, atomic_path, content_hash, notice, read_json
 from .study.images import load_heatmap, load_image, save_heatmap
-from .study.project import Project, scene_name, StageCache, write_provenance
+from .study.project import Project, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
 from .sources.models import load_attention_model, predict_attention
 
@@ -20,16 +20,11 @@ _KINDS = 'predicted', 'given', 'fixations', 'ratings', 'llava'
 
 def _given_heatmaps(folder, video_id):
     "{scene number: path} of the maps in a folder, or in its subfolder with the video's id, in a project's spellings."
-    from akv.study.project import SUFFIX_RANK, frame_rank, name_rank
     folder = Path(folder)
     if not folder.is_dir(): raise AkvError(f'{folder}: no such folder of attention heatmaps')
-    place, best = folder/video_id if (folder/video_id).is_dir() else folder, {}
-    for path in sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIX_RANK):
-        ranked = name_rank(path.name, 'attention', video_id) or (frame_rank(path.name) if place != folder else None)
-        if ranked is None: continue
-        key = ranked[1], SUFFIX_RANK[path.suffix.lower()], path.name
-        if ranked[0] not in best or key < best[ranked[0]][0]: best[ranked[0]] = key, path
-    return {n: path for n, (_, path) in best.items()}
+    if not (folder/video_id).is_dir(): return scene_files(folder, 'attention', video_id)
+    place = folder/video_id
+    return scene_files(place, 'attention', video_id) | scene_files(place, 'attention', video_id, frames=True)
 
 class _Heatmaps:
     "The attention heatmaps of a video, and which of them akv wrote."
