@@ -224,7 +224,8 @@ def painted(self:Canvas)->np.ndarray: # uint8 [h,w,3] RGB, `width` pixels wide
     picture = np.zeros((*size[::-1], 3), np.float32)
     for name in ('image', 'heat', 'mask', 'outline'):
         if not getattr(self, name): continue
-        layer = np.asarray(at(getattr(self, name)).convert('RGBA').resize(size, Image.Resampling.BICUBIC), np.float32)/255
+        layer = at(getattr(self, name)).convert('RGBA').resize(size, Image.Resampling.BICUBIC)
+        layer = np.asarray(layer, np.float32)/255
         alpha = layer[..., 3:]*getattr(self, f'{name}_opacity', 1)
         picture = layer[..., :3]*alpha + picture*(1 - alpha)
     picture, scale = (picture*255).round().astype(np.uint8), self.width/across

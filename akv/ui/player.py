@@ -69,7 +69,9 @@ def doses_shown(
     video_id:str,
     names, # 'source' and variants
 )->dict:   # {name: float64 [frames] log alpha, not finite where it is not known}; only names whose doses are known
-    "The product's log odds in every frame against the source's. Raises `AkvError` where an edit has no delivered alpha."
+    """The product's log odds in every frame against the source's.
+
+    Raises `AkvError` where an edit has no delivered alpha."""
     uses = units_used(project, video_id)
     if not uses: return {}
     try:
@@ -202,8 +204,10 @@ def _send_video(self:Player, index, key, path, note=''):
     data, kind = path.read_bytes(), 'video/webm' if _is_webm(path) else 'video/mp4'
     pieces = [data[i:i + _PIECE] for i in range(0, len(data), _PIECE)]
     for part, piece in enumerate(pieces):
-        if not self._tell(key, dict(kind='part', index=index, part=part, of=len(pieces), note=note, type=kind), piece): return
+        about = dict(kind='part', index=index, part=part, of=len(pieces), note=note, type=kind)
+        if not self._tell(key, about, piece): return
 
+# %% ../../nbs/ui/10_player.ipynb #a15fd1e9
 @patch
 def _give(self:Player, index, key):
     "Send a video, or make a copy that can be sent, in the background."
