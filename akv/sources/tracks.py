@@ -9,7 +9,7 @@ __all__ = ['Track', 'load_track', 'load_track_mask']
 from collections.abc import Mapping
 from pathlib import Path
 import numpy as np
-from ..study.files import AkvError, notice
+from ..study.files import AkvError, notice, read_table, TableError
 from ..study.images import load_mask
 
 # %% ../../nbs/sources/06_tracks.ipynb #af6262fe
@@ -17,11 +17,26 @@ class Track(Mapping):
     "Masks of the frames of a scene, {frame index: float32 [H,W]}, each read when it is asked for."
     def __init__(self,
         folder,  # with files 000123.png
-    ): self.paths = {int(p.stem): p for p in sorted(Path(folder).glob('[0-9]*.png')) if p.stem.isdecimal()}
+    ):
+        self.folder = Path(folder)
+        self.paths = {int(p.stem): p for p in sorted(self.folder.glob('[0-9]*.png')) if p.stem.isdecimal()}
+
     def __getitem__(self, frame): return load_mask(self.paths[frame])
     def __iter__(self): return iter(self.paths)
     def __len__(self): return len(self.paths)
 
+    def quality(self): # DataFrame: frame, area, area_jump, colour_separation, overlap, flagged; empty without a track
+        "How far its masks can be trusted, as `akv.sources.tracking.track_quality` found. Raises `TableError` for a damaged file."
+        import pandas as pd
+        path, numbers = self.folder/'quality.csv', ['area', 'area_jump', 'colour_separation', 'overlap']
+        if not path.is_file(): return pd.DataFrame(columns=['frame', *numbers, 'flagged'])
+        table = read_table(path, ['frame', *numbers, 'flagged'])
+        try: return table.assign(frame=table.frame.astype(int), flagged=table.flagged == 'True',
+                                 **{c: pd.to_numeric(table[c].mask(table[c] == '')) for c in numbers})
+        except ValueError as error:
+            raise TableError(f'{path}: a field is not a number ({error}); delete it and track the scene again') from None
+
+# %% ../../nbs/sources/06_tracks.ipynb #0f1bfd23
 def load_track(
     project,   # akv.study.project.Project
     video_id,  # text
@@ -30,6 +45,7 @@ def load_track(
     "The masks of all frames of a scene."
     return Track(project.keyword_track(video_id, n))
 
+# %% ../../nbs/sources/06_tracks.ipynb #010fd5b4
 def load_track_mask(
     project,   # akv.study.project.Project
     video_id,  # text
