@@ -9,20 +9,17 @@ __all__ = ['BOX_SIDES', 'STROKES', 'scene_of', 'box_record', 'box_records', 'str
 # %% ../../nbs/ui/04_drawing.ipynb #505bae39
 import functools
 import numpy as np
-from ..study.files import AkvError, read_table, TableError, write_table
+from ..study.files import AkvError, TableError
 from ..study.images import load_image, load_mask
-from ..study.review import locked
 from ..media.decoding import iter_frames, probe
-from ..sources.boxes import of_scene, whole
-from ..sources.outlines import mask_of_distance, signed_distance
+from ..sources.boxes import BOX_COLUMNS, box_frames, boxes_of, known_boxes, replace_boxes
+from ..sources.outlines import mask_from_boxes, mask_of_distance, signed_distance
 from ..sources.tracks import load_track
-from ..keywords import (accept_scene, given_mask, Masks, name_mask, painted_mask, replace_mask, scene_image_frame,
-                          scene_table, Seed, tracking_video)
+from ..keywords import replace_mask, SceneMask
 from .canvas import rasterise
 from .shown import file_stamp
 
 # %% ../../nbs/ui/04_drawing.ipynb #2d06a361
-_COLUMNS = 'video_id', 'scene_number', 'frame', 'x', 'y', 'width', 'height', 'kind'
 BOX_SIDES = 'x', 'y', 'width', 'height'
 STROKES = 'brush', 'erase'   # kinds of shapes that are painted; the others are boxes
 
@@ -47,18 +44,6 @@ def box_records(shapes): return [s for s in shapes if s['kind'] not in STROKES]
 def stroke_records(shapes): return [s for s in shapes if s['kind'] in STROKES]
 
 # %% ../../nbs/ui/04_drawing.ipynb #39cb412e
-def _box_table(project):
-    "data/boxes.csv, all text, with all columns; empty where there is none."
-    import pandas as pd
-    if not project.boxes_csv.is_file(): return pd.DataFrame(columns=_COLUMNS, dtype=str)
-    table = read_table(project.boxes_csv, [c for c in _COLUMNS if c not in ('frame', 'kind')])
-    return table.assign(**{c: '' for c in ('frame', 'kind') if c not in table.columns})
-
-def _of_frame(table, video_id, n, frame, image_frame):
-    "Which rows are of a frame, [bool]; rows without one are of the scene's image."
-    here = [image_frame if not f.strip() else whole(f) for f in table.frame]
-    return np.array([s and f == frame for s, f in zip(of_scene(table, video_id, n), here)], bool)
-
 def frame_boxes(
     project,     # akv.study.project.Project
     video_id,    # text
@@ -66,9 +51,9 @@ def frame_boxes(
     frame=None,  # index in the video; None: of the scene image
 )->list:         # shapes {'kind': 'product' or 'not', 'x', 'y', 'width', 'height'}, pixels
     "The boxes of a frame in data/boxes.csv. Raises `TableError` where it cannot be read."
-    image_frame, table = scene_image_frame(project, video_id, n), _box_table(project)
-    mine = table[_of_frame(table, video_id, n, image_frame if frame is None else frame, image_frame)]
-    try: return [dict(kind=row['kind'].strip() or 'product', **{s: float(row[s]) for s in BOX_SIDES})
+    image_frame = SceneMask(project, video_id, n).image_frame
+    mine = boxes_of(known_boxes(project), video_id, n, image_frame if frame is None else frame, image_frame)
+    try: return [dict(kind=row.get('kind') or 'product', **{s: float(row[s]) for s in BOX_SIDES})
                  for row in mine.to_dict('records')]
     except ValueError as error:
         raise TableError(f'{project.boxes_csv}: scene {n} of {video_id}: a field is not a number ({error})') from None
@@ -85,17 +70,13 @@ def save_boxes(
 
     Raises `AkvError` for a frame with boxes of what is not product only."""
     import pandas as pd
-    image_frame = scene_image_frame(project, video_id, n)
+    image_frame = SceneMask(project, video_id, n).image_frame
     frame = image_frame if frame is None else int(frame)
-    rows = [dict(zip(_COLUMNS, map(str, (video_id, n, frame, *box_record(s), s['kind'])))) for s in box_records(shapes)]
-    if rows and not any(row['kind'] == 'product' for row in rows):
+    rows = [[str(v) for v in (video_id, n, frame, *box_record(s), s['kind'])] for s in box_records(shapes)]
+    if rows and not any(s['kind'] == 'product' for s in box_records(shapes)):
         raise AkvError(f"scene {n} of {video_id}, frame {frame}: a box of what is not product says nothing alone; "
                        'draw one around the product, too')
-    with locked(project.data):
-        table = _box_table(project)
-        kept = table[~_of_frame(table, video_id, n, frame, image_frame)]
-        if not rows and len(kept) == len(table): return
-        write_table(pd.concat([kept, pd.DataFrame(rows, columns=_COLUMNS, dtype=str)]).fillna(''), project.boxes_csv)
+    replace_boxes(project, lambda table: boxes_of(table, video_id, n, frame, image_frame), pd.DataFrame(rows, columns=BOX_COLUMNS))
 
 # %% ../../nbs/ui/04_drawing.ipynb #9c6a86aa
 def drawn_mask(
@@ -105,7 +86,7 @@ def drawn_mask(
 )->np.ndarray:  # float32 [H,W] of {0,1}
     "The mask that was drawn. Raises `AkvError` for a box outside the picture."
     of_kind = {kind: [box_record(s) for s in shapes if s['kind'] == kind] for kind in ('product', 'not')}
-    if of_kind['product']: base = Seed(0, of_kind['product'], of_kind['not']).draw(image)
+    if of_kind['product']: base = mask_from_boxes(image, of_kind['product'], of_kind['not'])
     return rasterise(shapes, image.shape[1::-1], base)
 
 # %% ../../nbs/ui/04_drawing.ipynb #db928370
@@ -121,12 +102,7 @@ def save_drawing(
     if not (np.asarray(mask) > .5).any():
         raise AkvError(f'scene {n} of {video_id}: the mask is empty; draw the product, or reject the scene')
     save_boxes(project, video_id, n, None, shapes)
-    if stroke_records(shapes) or not box_records(shapes): path = replace_mask(project, video_id, n, mask, note)
-    else:
-        path = Masks(project).write(video_id, n, mask)
-        accept_scene(project, video_id, n, 'mask drawn with boxes' + (f': {note}' if note else ''))
-    name_mask(project, video_id, n, path)
-    return path
+    return replace_mask(project, video_id, n, mask, note, from_boxes=bool(box_records(shapes)) and not stroke_records(shapes))
 
 # %% ../../nbs/ui/04_drawing.ipynb #ce21e0b8
 def track_figures(
@@ -134,16 +110,8 @@ def track_figures(
     video_id,  # text
     n,         # scene number
 ):             # DataFrame: frame, area, area_jump, colour_separation, overlap, flagged; empty without a track
-    "How far the masks of a track can be trusted, as `akv.sources.tracking.track_quality` found. Raises `TableError`."
-    import pandas as pd
-    path = project.keyword_track(video_id, n)/'quality.csv'
-    numbers = ['area', 'area_jump', 'colour_separation', 'overlap']
-    if not path.is_file(): return pd.DataFrame(columns=['frame', *numbers, 'flagged'])
-    table = read_table(path, ['frame', *numbers, 'flagged'])
-    try: return table.assign(frame=table.frame.astype(int), flagged=table.flagged == 'True',
-                             **{c: pd.to_numeric(table[c].replace('', 'nan')) for c in numbers})
-    except ValueError as error:
-        raise TableError(f'{path}: a field is not a number ({error}); delete it and track the scene again') from None
+    "How far the masks of a track can be trusted. Raises `TableError` for a damaged quality.csv."
+    return load_track(project, video_id, n).quality()
 
 # %% ../../nbs/ui/04_drawing.ipynb #d9ad7c90
 class SceneFrames:
@@ -155,10 +123,8 @@ class SceneFrames:
     ):
         "Raises `AkvError` for a scene that there is not, or that has neither video nor image."
         self.project, self.video_id, self.scene_number = project, video_id, n
-        self.image_frame = scene_image_frame(project, video_id, n)
-        self.video, row = tracking_video(project, video_id), scene_table(project, video_id).loc[n]
-        first, stop = self.image_frame, self.image_frame + 1
-        self.frames = range(first, stop) if self.video is None else range(int(row.start_frame), int(row.end_frame))
+        self.saved = SceneMask(project, video_id, n)
+        self.image_frame, self.video, self.frames = self.saved.image_frame, self.saved.video, self.saved.frames
         if self.video is None and n not in project.find_scene_images(video_id):
             raise AkvError(f'scene {n} of {video_id} has no image, and its video is not there; run `akv scenes` again')
         self._blocks = {}   # {number of the block: {frame: picture}}
@@ -183,7 +149,7 @@ class SceneFrames:
 
     def on_disk(self, frame): # index in the video
         "The mask of a frame as it was saved or tracked, at the frame's size; None where there is none."
-        if frame == self.image_frame: path = self.project.find_keyword_mask(self.video_id, self.scene_number)
+        if frame == self.image_frame: path = self.saved.path
         else: path = load_track(self.project, self.video_id, self.scene_number).paths.get(frame)
         if path is None or not path.is_file(): return None
         mask, size = load_mask(path), self.picture(frame).shape[:2]
@@ -192,10 +158,8 @@ class SceneFrames:
     @property
     def known(self)->list:
         "The frames in which it was said where the product is: those with boxes, and that of the scene's mask."
-        n, table = self.scene_number, _box_table(self.project)
-        frames = table.frame[of_scene(table, self.video_id, n)]
-        known = {self.image_frame if not f.strip() else whole(f) for f in frames}
-        if given_mask(self.project, self.video_id, n): known.add(self.image_frame)
+        known = set(box_frames(boxes_of(known_boxes(self.project), self.video_id, self.scene_number), self.image_frame))
+        if self.saved.given: known.add(self.image_frame)
         return sorted(f for f in known if f in self.frames)
 
 # %% ../../nbs/ui/04_drawing.ipynb #27272ce2
@@ -209,14 +173,14 @@ class SceneDrawing(SceneFrames):
         self._painted = [], None       # the strokes of the last mask, and that mask: only new ones need be painted
 
     def _files(self): # what boxes and mask are read from, and whether they have changed
-        mask = self.project.find_keyword_mask(self.video_id, self.scene_number)
+        mask = self.saved.path
         return file_stamp(self.project.boxes_csv), mask and (mask, file_stamp(mask))
 
     def _states(self, frame):
         states = self._history.get(frame, ())
         if len(states) < 2 and (not states or self._read[frame] != self._files()):    # nothing is drawn yet
             self._read[frame] = self._files()
-            painted = frame == self.image_frame and painted_mask(self.project, self.video_id, self.scene_number)
+            painted = frame == self.image_frame and self.saved.painted
             boxes = [] if painted else frame_boxes(self.project, self.video_id, self.scene_number, frame)
             self._history[frame] = [(boxes, True)]
         return self._history[frame]
