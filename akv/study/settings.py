@@ -281,7 +281,8 @@ def _fields(section=Settings, prefix="")->dict:
 
 def _closest(key:str)->str|None:
     "The setting that was probably meant by a misspelt key."
-    return next(iter(difflib.get_close_matches(key, _fields(), n=1, cutoff=.85)), None)   # lets two letters in a dozen differ
+    found = difflib.get_close_matches(key, _fields(), n=1, cutoff=.85)   # two letters in a dozen may differ
+    return found[0] if found else None
 
 def _translate(tree:dict, path)->dict:
     "The same settings in today's names; keys that have no meaning any more are left out with a notice."
