@@ -18,7 +18,7 @@ from ..study.images import fit_heatmap, load_heatmap, load_mask, mask_like, sixt
 from ..study.project import Project, safe_id, VARIANTS
 from ..alignment import (alignment_score, attention_proportion, modify_attention_heatmap, modify_placebo,
                            placebo_region, share_after)
-from ..variants import treated_maps, variant_statistics, video_windows, VideoVariantGenerator, window_and_treatment
+from ..variants import scene_kinds, treated_maps, variant_statistics, video_windows, VideoVariantGenerator
 from ..plots import VARIANT_COLOURS, variant_words
 from .canvas import as_jpeg, heat_layer, palette_png, small
 from .charts import line_chart
@@ -122,8 +122,8 @@ class _Planned:
         rows = {v: [] for v in VARIANTS}
         for row in scenes.to_dict('records'):
             n = row['scene_number']
-            for v in VARIANTS:
-                kind = self._kinds[video_id, v, n] = window_and_treatment(v)[1] if windows.treated(n, v) else 'same'
+            for v, kind in scene_kinds(windows, n, g.boost_alpha, g.reduction_alpha).items():
+                self._kinds[video_id, v, n] = kind
                 facts = self.treatments(video_id, n)[1][kind][1]
                 rows[v].append(dict(row, variant=v, **{c: facts[c] for c in ('treated', *_NUMBERS)},
                                     modified_attention_heatmap_path=''))
