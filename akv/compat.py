@@ -17,7 +17,7 @@ from .study.files import IdError, notice, read_json, read_table, TableError
 from .study.images import (fit_heatmap, load_heatmap as _load_heatmap, load_image as _load_image, load_mask as
                               _load_mask, mask_like, save_heatmap, save_image)
 from .study.project import parse_scene_name, resolve_path, safe_id, write_provenance
-from .alignment import modify_attention_heatmap as _modify, split_total
+from .alignment import modify_attention_heatmap as _modify, split_attention
 
 # %% ../nbs/99_compat.ipynb #2cb620ac
 _all_ = ['VideoSceneDatasetV3', 'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer',
@@ -81,7 +81,7 @@ def modify_attention_heatmap(
     A heatmap with no attention on the product, or all of it there, comes back as it is, with a notice. Raises
     `ManipulationError` for an all-zero heatmap, shapes that differ, values outside [0, 1] and alpha <= 0."""
     A, M = np.asarray(attention_heatmap), np.asarray(keyword_mask) > .5
-    if A.shape == M.shape and alpha > 0 and A.any() and not all(split_total(A.astype(np.float64), M)):
+    if A.shape == M.shape and alpha > 0 and A.any() and not all(split_attention(A.astype(np.float64), M)):
         notice('a heatmap has no attention on the product, or all of it: alpha cannot change it, and it stays as it is')
         return A.copy()
     changed, info = _modify(A, M, alpha, return_info=True)

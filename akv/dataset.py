@@ -18,7 +18,7 @@ from .study.images import load_heatmap, load_image, load_mask
 from .study.project import project_of, resolve_path
 from .media.regions import region_box, soft_region
 from .sources.models import load_attention_model, predict_attention
-from .alignment import alpha_between, attention_proportion, ManipulationError, move_share, placebo_region
+from .alignment import alpha_between, attention_proportion, ManipulationError, scale_regions, placebo_region
 from .diffusion.control import ControlTensorBuilder, resize_heatmap, resize_mask, with_total
 from .diffusion.geometry import check_geometry, fit_geometry, slices_of
 from .editors.photometric import apply_photometric, CONTROL_POINTS, figure_ground, OPERATIONS, PhotometricEdit
@@ -231,7 +231,7 @@ def moved_heatmap(
     moved = A * ((after + 1e-4) / (before + 1e-4))
     moved *= A.sum() / moved.sum()
     on, off = moved[M].sum(), moved[~M].sum()
-    if on and off and moved.max() > 1: moved, _ = move_share(moved, M, ~M, on, off)
+    if on and off and moved.max() > 1: moved, _ = scale_regions(moved, M, ~M, on, off)
     return with_total(moved, A.sum())
 
 def _delivered(P, edited, M):

@@ -9,7 +9,7 @@ __all__ = ['CONTROL_LAYOUTS', 'ControlError', 'control_layout', 'resize_mask', '
 # %% ../../nbs/diffusion/02_control.ipynb #d0a5ad31
 import numpy as np
 from ..study.files import AkvError, notice
-from ..alignment import attention_proportion, fill_to_total, ManipulationError
+from ..alignment import attention_proportion, scale_to_total, ManipulationError
 
 # %% ../../nbs/diffusion/02_control.ipynb #5b1729a7
 CONTROL_LAYOUTS = dict(MA=('M', 'A'), MS=('M', 'S'), MSAK=('M', 'S', 'A', 'K'))
@@ -52,7 +52,7 @@ def with_total(
 )->np.ndarray:   # float32 [H, W] in [0, 1]
     "A heatmap times the one factor that gives it a total; what would pass 1 goes to the other pixels."
     values = np.asarray(heatmap, dtype=np.float64)
-    return fill_to_total(values.ravel(), total).reshape(values.shape).clip(0, 1).astype(np.float32)
+    return scale_to_total(values.ravel(), total).reshape(values.shape).clip(0, 1).astype(np.float32)
 
 def resize_heatmap(
     attention_heatmap, # A [H, W] in [0, 1]

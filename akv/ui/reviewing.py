@@ -18,7 +18,7 @@ from ..study.images import fit_heatmap, mask_like, sixteen_bits
 from ..study.project import Project, project_of, resolve_path, safe_id, VALID_SCENES_COLUMNS
 from ..study.review import add_review, read_review, rejected_scenes
 from ..study.settings import load_settings
-from ..validation import content_fault, read_whole, scene_doubts
+from ..validation import read_scene_file, scene_doubts
 from ..alignment import alignment_score, attention_proportion
 from .canvas import as_jpeg, heat_layer, outline_layer, palette_png, small
 from .shown import file_stamp, message_line
@@ -111,9 +111,8 @@ def read_scene(project, row, pixels=True):
         if kind == "image" and not pixels and path.is_file():
             try: arrays[kind], reason = np.broadcast_to(np.uint8(128), (*_image_shape(path), 3)), None
             except ImageError as error: reason = str(error)
-        else: arrays[kind], reason = read_whole(project, kind, path, None)
+        else: arrays[kind], reason = read_scene_file(kind, path)
         if arrays.get(kind) is None: arrays.pop(kind, None)
-        else: reason = content_fault(kind, arrays[kind], path, None)
         if reason: faults.append(reason)
     return arrays, faults
 
