@@ -13,17 +13,18 @@ from urllib.parse import quote
 import akv
 import numpy as np
 from PIL import Image
-from .study.files import content_hash, read_json, read_table, TableError, write_text
+from .study.files import content_hash, PACKAGE, read_json, read_table, TableError, write_text
 from .study.images import load_image, load_mask
 from .study.project import Project, StageCache, VARIANTS
 from .study.settings import save_settings
-from .sources.models import ATTENTION_WEIGHTS, predict_attention
+from .sources.weights import ATTENTION_WEIGHTS
+from .sources.models import predict_attention
 from .check import read_check
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
 # %% ../nbs/17_report.ipynb #788997b1
-def _static(name): return (Path(akv.__file__).parent/'static'/name).read_text(encoding='utf-8')
+def _static(name): return (PACKAGE/'static'/name).read_text(encoding='utf-8')
 
 def _from_template(name, **values):
     "A template of akv/static with its values put in."
@@ -80,7 +81,8 @@ class _Ad:
 # %% ../nbs/17_report.ipynb #321549ef
 def _witnesses(check):
     "{column of the check: name of the model} of the models that took no part in the edit."
-    return {c: variant_words(c.removeprefix('verified_alpha_')) for c in check.columns if c.startswith('verified_alpha_')}
+    columns = [c for c in check.columns if c.startswith('verified_alpha_')]
+    return {c: variant_words(c.removeprefix('verified_alpha_')) for c in columns}
 
 def _dose_rows(ad):
     "A row a variant: how many scenes, what was asked, what came."
@@ -126,8 +128,9 @@ def _before_after(ad):
     doses = {v: {n: row.delivered_alpha for (variant, n), row in ad.rows.items()
                  if variant == v and row.treated and row.status != 'cannot'} for v in ('full_boost', 'reduction')}
     boosts, reductions = map(_most_middle_least, doses.values())
+    chosen = [('full_boost', n) for n in boosts] + [('reduction', n) for n in reductions[1:2] or reductions]
     parts = []
-    for variant, n in [*(('full_boost', n) for n in boosts), *(('reduction', n) for n in reductions[1:2] or reductions)]:
+    for variant, n in chosen:
         row, pair = ad.rows[variant, n], (ad.source(n), ad.edited(variant, n))
         pictures = attention_pictures(*pair, *map(predict_attention, pair), ad.mask(n))
         three = ''.join(_html_figure(picture, f"attention {words}, scene {n}", words, height=300)
@@ -140,8 +143,8 @@ def _before_after(ad):
 # %% ../nbs/17_report.ipynb #10a18c30
 _MOTION_MEASURES = { # column of the check: what the page calls it, digits
     'warping_error_ratio': ("warping error / the source's", 2), 'flicker_inside': ('flicker', 1),
-    'flicker_outside': ('flicker outside the region', 1), 'drift': ('drift', 1), 'frame_correlation': ('frame to frame', 3),
-    'stlpips': ('distance from the source', 3)}
+    'flicker_outside': ('flicker outside the region', 1), 'drift': ('drift', 1),
+    'frame_correlation': ('frame to frame', 3), 'stlpips': ('distance from the source', 3)}
 
 def _motion_html(check, name):
     "How steady the edits are, a row a variant, and what the encoder did; nothing where nothing moves."
@@ -153,22 +156,25 @@ def _motion_html(check, name):
         values = (group[c].max() if c == 'flicker_outside' else group[c].median() for c in _MOTION_MEASURES)
         if len(group): rows.append([name(variant), *map(_digits, values, (d for _, d in _MOTION_MEASURES.values()))])
     title = 'Steady or not'
-    figure = _html_figure(temporal_plot(check), title, f"<b>{title}.</b> A dot is a scene, the large one the median. Read the "
-                          "first panel with the second: more contrast raises warping error, and does not flicker.", 'motion')
+    caption = (f"<b>{title}.</b> A dot is a scene, the large one the median. Read the first panel with the second: more "
+               "contrast raises warping error, and does not flicker.")
+    figure = _html_figure(temporal_plot(check), title, caption, 'motion')
     codec = ''
     if 'codec_psnr' in check and not check['codec_psnr'].isna().all():
         psnr, ssim = (check.drop_duplicates('scene_number')[c] for c in ('codec_psnr', 'codec_ssim'))
-        codec = (f'<p class="say">The encoder changes all pixels of all seven videos alike, and none of that is in the numbers '
-                 f'above: against the source PSNR {_digits(psnr.median(), 1)} dB, SSIM {_digits(ssim.median(), 3)} (medians; '
+        codec = (f'<p class="say">The encoder changes all pixels of all seven videos alike, and none of that is in the '
+                 f'numbers above: against the source PSNR {_digits(psnr.median(), 1)} dB, '
+                 f'SSIM {_digits(ssim.median(), 3)} (medians; '
                  f'worst scene {_digits(psnr.min(), 1)} dB, {_digits(ssim.min(), 3)}).</p>')
-    return _from_template('report_motion.html', table=_html_table(rows, columns, columns[1:]), figure=figure, codec=codec)
+    table = _html_table(rows, columns, columns[1:])
+    return _from_template('report_motion.html', table=table, figure=figure, codec=codec)
 
 # %% ../nbs/17_report.ipynb #4f6d45a0
 def _number_table(ad):
     "Every treated scene of the manipulation check."
     witnesses = _witnesses(ad.check)
-    columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline', *witnesses.values(),
-               'change outside', 'region', 'energy', 'verdict']
+    columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline',
+               *witnesses.values(), 'change outside', 'region', 'energy', 'verdict']
     treated = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].treated]
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
@@ -181,14 +187,17 @@ def _ad_html(ad):
     "The whole part of one ad."
     shares = {v: [getattr(ad.rows.get((v, n)), 'share_after', None) for n in ad.scenes] for v in VARIANTS}
     asked, profile = 'Asked against delivered', 'Attention on the product, scene by scene'
-    figures = (_html_figure(dose_plot(ad.check), asked, f"<b>{asked}.</b> Filled: within the tolerance (grey bar); hollow: "
-                            "fell short. Pale: what models that took no part in the edit see."),
-               _html_figure(temporal_profile(shares, 'share of attention'), profile, f"<b>{profile}.</b> Measured on the "
-                            "edited pictures. Thicker lines lie behind: where variants agree, all can be seen."))
+    figures = (_html_figure(dose_plot(ad.check), asked,
+                            f"<b>{asked}.</b> Filled: within the tolerance (grey bar); hollow: fell short. "
+                            "Pale: what models that took no part in the edit see."),
+               _html_figure(temporal_profile(shares, 'share of attention'), profile,
+                            f"<b>{profile}.</b> Measured on the edited pictures. "
+                            "Thicker lines lie behind: where variants agree, all can be seen."))
     return _from_template('report_ad.html', video_id=escape(ad.video_id),
-                   keyword=escape(ad.project.keywords().get(ad.video_id, '')), doses=_dose_rows(ad), frames=_frame_grid(ad),
-                   figures=f'<div class="pair">{"".join(figures)}</div>', attention=_before_after(ad),
-                   motion=_motion_html(ad.check, ad.name), numbers=_number_table(ad))
+                          keyword=escape(ad.project.keywords().get(ad.video_id, '')), doses=_dose_rows(ad),
+                          frames=_frame_grid(ad), figures=f'<div class="pair">{"".join(figures)}</div>',
+                          attention=_before_after(ad), motion=_motion_html(ad.check, ad.name),
+                          numbers=_number_table(ad))
 
 # %% ../nbs/17_report.ipynb #d024d68d
 def _cards(check):
@@ -205,8 +214,10 @@ def _cards(check):
     could = dosed[dosed['status'] != 'cannot']
     asked = np.sign(np.log(could['requested_alpha']))
     right = [float((np.sign(np.log(could[c])) == asked).mean()) for c in _witnesses(check)] if len(could) else []
-    if right: cards.append((f"{100*min(right):.0f} %", 'right direction, by the strictest of the models that took no part'))
-    return '<div class="cards">' + ''.join(f'<div><b>{value}</b><span>{words}</span></div>' for value, words in cards) + '</div>'
+    if right:
+        cards.append((f"{100*min(right):.0f} %", 'right direction, by the strictest of the models that took no part'))
+    inside = ''.join(f'<div><b>{value}</b><span>{words}</span></div>' for value, words in cards)
+    return f'<div class="cards">{inside}</div>'
 
 # %% ../nbs/17_report.ipynb #abb7c985
 def _reason(project, row):
@@ -225,8 +236,8 @@ def _shortfalls(project, check, faults):
     idle = [(v, name) for (v, name), any_scene in treated.items() if name != 'baseline' and not any_scene]
     short = [row for row in check.itertuples() if row.treated and row.status != 'delivered']
     parts = [('Variants that treat no scene', ['video', 'variant', 'why'],
-              [[escape(v), variant_words(name), 'no scene that can be treated lies in its window: it shows what the baseline '
-                'shows, and is no condition of an experiment'] for v, name in idle]),
+              [[escape(v), variant_words(name), 'no scene that can be treated lies in its window: it shows what the '
+                'baseline shows, and is no condition of an experiment'] for v, name in idle]),
              ('Videos that did not come through', ['video', 'why'],
               [[escape(v), f'<span class="pre">{escape(text)}</span>'] for v, text in faults.items()]),
              ('Scenes that were left out', ['video', 'scene', 'why'],
@@ -240,23 +251,24 @@ def _shortfalls(project, check, faults):
 # %% ../nbs/17_report.ipynb #854cddf8
 def _page(project, settings, check, faults):
     "The whole page."
-    ids, e, d, pairs = list(check['video_id'].unique()), settings.experiments, settings.editing, settings.video.check_pairs
-    height = 300 if len(ids) <= 4 else 200 if len(ids) <= 12 else 120   # of the frames: twenty ads should fit into an email
+    ids, pairs, e, d = check['video_id'].unique(), settings.video.check_pairs, settings.experiments, settings.editing
+    height = 300 if len(ids) <= 4 else 200 if len(ids) <= 12 else 120   # of the frames: many ads still fit into a mail
     model = content_hash(ATTENTION_WEIGHTS) if ATTENTION_WEIGHTS.is_file() else 'none'
-    facts = [['akv', escape(akv.__version__)], ['attention model', f'<code>{model}</code>'], ['editor', escape(d.editor)]]
+    facts = [['akv', escape(akv.__version__)], ['attention model', f'<code>{model}</code>'],
+             ['editor', escape(d.editor)]]
     diffusion = settings.model.sd_model_name if d.editor == 'controlnet' else None
     if diffusion: facts.append(['diffusion model', escape(diffusion)])
-    stand_in = ('<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the path\n'
-                'works, not what diffusion can do.</li>') if diffusion == 'akv-tiny' else ''
+    stand_in = ('<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the '
+                'path\nworks, not what diffusion can do.</li>') if diffusion == 'akv-tiny' else ''
     with tempfile.TemporaryDirectory() as folder:
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
-    return _from_template('report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
-                   ads='\n'.join(_ad_html(_Ad(project, video_id, check, height)) for video_id in ids),
-                   faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
-                   boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
-                   feather=100*d.feather,
-                   pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',
-                   stand_in=stand_in, facts=_html_table(facts, ['', '']), settings=escape(chosen)) + '\n'
+    return _from_template(
+        'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
+        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height)) for video_id in ids),
+        faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
+        boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
+        feather=100*d.feather, pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',
+        stand_in=stand_in, facts=_html_table(facts, ['', '']), settings=escape(chosen)) + '\n'
 
 def make_report(
     project:Project,
