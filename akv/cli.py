@@ -144,8 +144,7 @@ def _load():
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
     from akv.study.project import Project, read_scenes
-    from akv.study.settings import init_project
-    from akv.pipeline import keep_settings, project_settings
+    from akv.study.settings import init_project, keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
     from akv.validation import write_valid_scenes

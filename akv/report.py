@@ -16,7 +16,7 @@ from PIL import Image
 from .study.files import content_hash, PACKAGE, read_json, read_table, TableError, write_text
 from .study.images import load_image, load_mask
 from .study.project import Project, StageCache, VARIANTS
-from .study.settings import save_settings
+from .study.settings import project_settings, save_settings
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
 from .check import read_check
@@ -277,7 +277,6 @@ def make_report(
     again=False,    # write it even where nothing has changed
 )->tuple:           # (path of report.html, whether it was written)
     "Write the page. Raises `TableError` where nothing was checked yet."
-    from akv.pipeline import project_settings
     settings, cache = settings or project_settings(project), StageCache(project)
     check = read_check(project)
     if not len(check): raise TableError(f"{project.manipulation_check}: no rows; run `akv check` first")
