@@ -9,54 +9,21 @@ __all__ = ['HeatmapChecker']
 import time
 import anywidget
 import ipywidgets
-from ..study.files import ImageError
-from ..study.images import load_heatmap
-from .canvas import Canvas
-from .shown import button, file_stamp, message_line, running_loop, Shown
-from .reviewing import (facts_html, FactsScan, FILE_KINDS, file_name, HEAT_LAYER, panel_width_of, read_scene,
-                              Review, scene_facts, scene_layers, SceneCache, warning_kinds)
+from fastcore.basics import patch
+from .canvas import Canvas, static_file
+from .shown import button, file_stamp, KernelCalls, message_line, Shown
+from .reviewing import facts_html, FactsScan, Review, SceneCache, warning_kinds
 
 # %% ../../nbs/ui/07_checker.ipynb #bf89efcb
-_FOCUS_JS = """
-// Invisible, inside the checker: n puts the focus into the note, Enter and Escape put it back on the picture
-export default { render({ el }) {
-  el.style.display = 'none'
-  const taken = event => { event.preventDefault(); event.stopImmediatePropagation() }
-  const to_picture = checker => checker.querySelector('.akv-canvas')?.focus({ preventScroll: true })
-  const on_key = event => {
-    const checker = el.closest('.akv-checker'), target = event.target, note = checker?.querySelector('.akv-note input')
-    const writes = target.matches?.('textarea, input:not([type=checkbox])') || target.isContentEditable
-    const chord = event.isComposing || event.altKey || event.ctrlKey || event.metaKey
-    if (!note || !checker.contains(target) || chord) return
-    if (target === note && ['Enter', 'Escape'].includes(event.key)) {
-      note.blur()                                        // sends the text
-      to_picture(checker)
-      taken(event)
-    } else if (event.key === 'n' && !writes && !target.matches('select')) {
-      note.focus()
-      taken(event)
-    }
-  }
-  window.addEventListener('keydown', on_key, true)
-  return () => window.removeEventListener('keydown', on_key, true)
-} }
-"""
-
-class _Focus(anywidget.AnyWidget): _esm = _FOCUS_JS
+class _Focus(anywidget.AnyWidget): _esm = static_file('focus.js')
 
 # %% ../../nbs/ui/07_checker.ipynb #6d783b5d
-def _layer_controls(name, text, key, value, opacity):
-    "A box to tick and a slider for a layer's opacity."
-    box = ipywidgets.Checkbox(value, description=f"{text} ({key})", indent=False, layout=dict(width="175px"),
-                              tooltip=f"Show or hide the {text} (key {key})")
-    slider = ipywidgets.FloatSlider(opacity if value else 0, min=0, max=1, step=.05, readout=False,
-                                    tooltip=f"Opacity of the {text}", layout=ipywidgets.Layout(width="130px"))
-    return {name: box, f"{name}_opacity": slider}
+_HEAT = .85   # opacity of the attention heatmap at first: the photo under it stays visible
 
 def _controls(videos)->dict:
     "All controls of the checker."
     w, wide = ipywidgets, ipywidgets.Layout
-    return dict(
+    controls = dict(
         video=w.Dropdown(options=[("all videos", ""), *((v, v) for v in videos)], tooltip="Only this video's scenes",
                          layout=wide(width="190px")),
         warning=w.Dropdown(options=[("with or without warning", ""), ("with a warning", "any")],
@@ -72,10 +39,14 @@ def _controls(videos)->dict:
         onward=w.Checkbox(True, description="then next", indent=False, layout=wide(width="auto"),
                           tooltip="Go on to the next scene after a decision"),
         note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="Note on this scene (key n)",
-                    layout=wide(width="auto")),
-        **_layer_controls("outline", "mask outline", "m", True, 1.),
-        **_layer_controls("heat", "attention heatmap", "h", True, HEAT_LAYER),
-        **_layer_controls("keyword", "keyword heatmap", "k", False, .6))
+                    layout=wide(width="auto")))
+    for name, text, key, opacity in (("outline", "mask outline", "m", 1.), ("heat", "attention heatmap", "h", _HEAT),
+                                     ("keyword", "keyword heatmap", "k", 0.)):
+        controls[name] = w.Checkbox(opacity > 0, description=f"{text} ({key})", indent=False,
+                                    layout=wide(width="175px"), tooltip=f"Show or hide the {text} (key {key})")
+        controls[f"{name}_opacity"] = w.FloatSlider(opacity, min=0, max=1, step=.05, readout=False,
+                                                    tooltip=f"Opacity of the {text}", layout=wide(width="130px"))
+    return controls
 
 # %% ../../nbs/ui/07_checker.ipynb #8d9ee319
 def _arranged(controls, canvas, state, facts, progress, message, focus):
@@ -94,252 +65,284 @@ def _arranged(controls, canvas, state, facts, progress, message, focus):
         part.add_class(f"akv-{name.replace('_', '-')}")
     return whole
 
-# %% ../../nbs/ui/07_checker.ipynb #898d07eb
-_STATES = {"accept": ("accepted", "var(--jp-success-color1, #2e7d32)"),
-           "reject": ("rejected", "var(--jp-error-color1, #d32f2f)"),
-           "": ("not decided", "var(--jp-ui-font-color2, #666666)")}
-
-def _state_html(decision, counts)->str:
-    "The decision on a scene in its colour, and how many there are of each."
-    word, colour = _STATES[decision]
-    done = " · ".join(f"{n:,} {word}" for n, word in zip(counts, ("accepted", "rejected", "to do")))
-    frame = f"color:{colour};border:1px solid;border-radius:3px;padding:0 6px"
-    return (f"<div><b class='akv-decision' style='{frame}'>{word}</b>"
-            f"<span class='akv-counts' style='opacity:.7;margin-left:10px'>{done}</span></div>")
-
-# %% ../../nbs/ui/07_checker.ipynb #dfd34278
-def _token(scene)->str:
-    "What the canvas calls a scene's picture when it says what was seen."
-    return f"{scene[0]} {scene[1]}"
-
-class _Painter(Review, Shown):
-    "What is shown of the scene that is seen; `HeatmapChecker` makes the parts."
-    def _files(self, scene):
-        "The files of a scene: three, and those of the keyword heatmap and the track, which may come later."
-        if scene not in self.paths:
-            row, keyword = self.rows[scene], self.project.keyword_heatmap(*scene)
-            paths = {kind: file_name(self.project, row[column]) for kind, column in FILE_KINDS.items()}
-            if not keyword.is_file(): keyword = self.project.find_keyword_heatmap(*scene) or keyword
-            self.paths[scene] = paths | dict(keyword=keyword, track=self.project.keyword_track(*scene)/"quality.csv")
-        return self.paths[scene]
-
-    def _key(self, scene):
-        "A scene with the state of its files: a mask that was drawn anew, a track that was mended, is shown anew."
-        return scene, tuple(file_stamp(path) for path in self._files(scene).values())
-
-    def _prepare(self, key):
-        "All that is shown of a scene: the layers and the facts."
-        scene, row = key[0], self.rows[key[0]]
-        arrays, faults = read_scene(self.project, row)
-        facts = scene_facts(self.project, row, (arrays, faults), self.image_size)
-        keyword = self._files(scene)["keyword"]
-        if keyword.is_file():
-            try: arrays["keyword"] = load_heatmap(keyword)
-            except ImageError as error: facts["warnings"].append(f"keyword heatmap unreadable: {error}")
-        self.facts[scene] = facts
-        return scene_layers(arrays), facts
-
-    def _paint(self):
-        "Show the scene that is seen, with the decision that counts now, and make its neighbours ready."
-        self.touched = time.monotonic()
-        try: self.refresh()
-        finally: self._paint_nothing() if self.scene is None else self._paint_scene(self.scene)
-
-    def _paint_scene(self, scene):
-        try: self.layers, self.facts[scene] = self.cache.get(self._key(scene))
-        except Exception:   # never one scene's picture beside another's buttons
-            self._blank(f"{scene[0]} · scene {scene[1]} cannot be shown")
-            raise
-        layers, c = self.layers, self.controls
-        width, height = layers["size"]
-        self.canvas.show(image=self._photo(), heat=layers["heat"], outline=layers["outline"], mask=layers["keyword"],
-                         size=layers["size"], width=panel_width_of(height, width), picture=_token(scene),
-                         label=f"Scene {scene[1]} of {scene[0]}", caption=f"{scene[0]} · scene {scene[1]}")
-        self._quietly(place=self.place+1, note=self.decision(scene)[1])
-        c["keyword"].disabled = c["keyword_opacity"].disabled = not layers["keyword"]
-        self._paint_state()
-        near = [self.place+by for by in (1, -1, 2, 3, -2)]
-        self.cache.ahead([self._key(self.listed[i]) for i in near if 0 <= i < len(self.listed)])
-
-    def _photo(self):
-        "The photo that stands under the layers: grey under attention, or else in colour."
-        return self.layers["grey"] if self.controls["heat"].value and self.layers["grey"] else self.layers["image"]
-
-    def _blank(self, caption):
-        self.layers = dict(image=b"", grey=b"")
-        self.canvas.show(image=b"", heat=b"", outline=b"", mask=b"", size=(0, 0), picture="", caption=caption,
-                         label="no scene")
-        self.state.value = self.panel.value = ""
-
-    def _paint_nothing(self):
-        self._blank("")
-        self.panel.value = message_line("no scene fits: choose other scenes above" if self.rows else
-                                        "no scenes: `akv validate` says what is missing", "warning")
-
-    def _paint_state(self):
-        "The decision and the numbers beside the picture."
-        states = [self.decision(scene)[0] for scene in self.rows]
-        counts = [states.count(key) for key in ("accept", "reject", "")]
-        self.state.value = _state_html(self.decision(self.scene)[0], counts)
-        self.panel.value = facts_html(self.facts[self.scene])
-
-    def _quietly(self, **values):
-        "Set controls without taking that for the user's doing."
-        self.quiet = True
-        try:
-            for name, value in values.items(): self.controls[name].value = value
-        finally: self.quiet = False
-
-# %% ../../nbs/ui/07_checker.ipynb #78d4d717
-_APART = .3   # seconds between two decisions by hand
-
-class _Handlers(_Painter):
-    "What happens when a control is used or a key is pressed."
-    def _keys(self)->dict:
-        toggle = lambda name: lambda: setattr(self.controls[name], "value", not self.controls[name].value)
-        return dict(ArrowLeft=lambda: self.step(-1), ArrowRight=lambda: self.step(1), PageUp=lambda: self.step(-10),
-                    PageDown=lambda: self.step(10), a=lambda: self._by_hand(self.accept),
-                    r=lambda: self._by_hand(self.reject), u=self.next_unreviewed,
-                    m=toggle("outline"), h=toggle("heat"), k=toggle("keyword"))
-
-    def _by_hand(self, decide):
-        "A decision by key or button: on a scene that somebody has seen, and one a click, also a double one."
-        if time.monotonic() - self.decided < _APART: return
-        if self.scene and not (self.canvas.picture == _token(self.scene) and self.canvas.shown()):
-            return self.say("this scene has not been shown yet; press again", "warning")
-        decide()
-        self.decided = time.monotonic()
-
-    def _connect(self):
-        c, keys = self.controls, self._keys()
-        self.canvas.on_key(self.guarded(lambda key: keys[key]()))
-        for name, key in dict(previous="ArrowLeft", next="ArrowRight", accept="a", reject="r").items():
-            c[name].on_click(self.guarded(lambda _, act=keys[key]: act()))
-        for name, act in dict(video=self._list, warning=self._list, unreviewed=self._list, note=self.write_note,
-                              place=lambda value: self.show(value-1)).items():
-            c[name].observe(self.guarded(lambda change, act=act: None if self.quiet else act(change["new"])), "value")
-        self.links = [ipywidgets.jsdlink((c[f"{name}_opacity"], "value"), (self.canvas, f"{layer}_opacity"))
-                      for name, layer in dict(outline="outline", heat="heat", keyword="mask").items()]
-        for name in ("outline", "heat", "keyword"): self._connect_layer(c[name], c[f"{name}_opacity"])
-        c["heat"].observe(self.guarded(lambda _: self.canvas.show(image=self._photo())), "value")
-
-    def _connect_layer(self, box, slider):
-        "Unticked is opacity 0; ticking brings back the last one, and so does moving the slider."
-        last = [slider.value or .6]
-        def moved(change):
-            if change["new"]: last[0] = change["new"]
-            box.value = change["new"] > 0
-        def ticked(change): slider.value = (slider.value or last[0]) if change["new"] else 0
-        slider.observe(self.guarded(moved), "value")
-        box.observe(self.guarded(ticked), "value")
-
-    def _list(self, *_):
-        "List the scenes that the filters leave."
-        c = self.controls
-        warning = {"": None, "any": True}.get(c["warning"].value, c["warning"].value)
-        self.choose(c["video"].value or None, warning, c["unreviewed"].value)
-        self.quiet = True
-        try: c["place"].max = max(1, len(self.listed))
-        finally: self.quiet = False
-        c["length"].value = f"of {len(self.listed):,}"
-        self.say("")
-        self._paint()
-
-    def _scanned(self, done, all):
-        "The scan has come so far."
-        if self.closed: return
-        self.progress.value = message_line(f"looking for warnings: {done:,} of {all:,}") if done < all else ""
-        if done < all: return
-        c, texts = self.controls["warning"], [facts["warnings"] for facts in self.facts.values()]
-        chosen, kinds = c.value, warning_kinds(texts)
-        self.quiet = True
-        try:
-            c.options = [("with or without warning", ""), (f"with a warning ({sum(map(bool, texts)):,})", "any"),
-                         *((f"{kind} ({n:,})", kind) for kind, n in kinds.items())]
-            c.value = chosen if chosen in ("any", *kinds) else ""
-        finally: self.quiet = False
-        if chosen: self._list()
-
 # %% ../../nbs/ui/07_checker.ipynb #16cb15a1
-class HeatmapChecker(_Handlers):
+class HeatmapChecker(Shown):
     """Look at scenes one by one: picture, mask, attention, numbers; accept or reject with a key, written at once.
 
-    Plain data: `.decisions`, `.accepted`, `.rejected`, `.unreviewed`, `.scene`, `.facts`."""
+    Plain data: `.decisions`, `.accepted`, `.rejected`, `.unreviewed`, `.scene`, `.listed`, `.facts`."""
     def __init__(self,
         valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
         project=None,  # akv.study.project.Project or its folder; None: the path's; for a DataFrame the working folder
         scan=True,     # look through all scenes for warnings, in the background
     ):
-        "Raises `TableError` for tables that are not as they should be."
-        super().__init__(valid_scenes, project)
-        self.paths, self.touched, self.decided, self.quiet, self.closed = {}, time.monotonic(), 0., False, False
-        self.loop, self.cache = running_loop(), SceneCache(self._prepare)
-        self.canvas = Canvas(keys=list(self._keys()), repeating=["ArrowLeft", "ArrowRight", "PageUp", "PageDown"],
-                             key_area=".akv-checker", heat_opacity=HEAT_LAYER, mask_opacity=0.)
-        self.state, self.panel, self.progress, self.focus = *(ipywidgets.HTML() for _ in range(3)), _Focus()
-        self.controls = _controls(self.table["video_id"].unique())
+        "Raises `TableError` where the table lacks columns or images, or review.csv makes no sense."
+        self.review = Review(valid_scenes, project)
+        self._touched, self._decided, self._quiet = time.monotonic(), 0., False
+        self.cache, self._calls = SceneCache(lambda key: self.review.read(key[0])), KernelCalls()
+        self.canvas = Canvas(repeating=["ArrowLeft", "ArrowRight", "PageUp", "PageDown"], key_area=".akv-checker",
+                             heat_opacity=_HEAT, mask_opacity=0.)
+        self.state, self.panel, self.progress = (ipywidgets.HTML() for _ in range(3))
+        self.controls = _controls(self.review.table["video_id"].unique())
         self.widget = _arranged(self.controls, self.canvas, self.state, self.panel, self.progress, self.message,
-                                self.focus)
+                                _Focus())
         self._connect()
         self.cache.pool.submit(time.sleep, .5)   # the first picture has the machine for itself
         self.guarded(self._list)()
-        self.touched += 1.5
-        self.scan = FactsScan(self.rows, self.measure, self._progressed, lambda: time.monotonic() - self.touched < .5)
+        self._touched += 1.5                     # and the scan waits until it is painted
+        tell = lambda *state: self._calls.hand_over(self.guarded(self._scanned), *state)
+        busy = lambda: time.monotonic() - self._touched < .5
+        self.scan = FactsScan(self.review.rows, self.review.measure, tell, busy)
         if scan: self.scan.start()
 
-    def _progressed(self, *state): # in the scan's thread; widgets belong to the kernel's loop
-        if self.loop is None: return self.guarded(self._scanned)(*state)
-        try: self.loop.call_soon_threadsafe(self.guarded(self._scanned), *state)
-        except RuntimeError: pass   # the kernel is shutting down
-
-    def show(self, place): # in the list, from 0
-        "See another scene of the list."
-        self.go(place)
-        self.say("")
-        self._paint()
-
-    def step(self, by): # 1: the next scene, -1: the one before
-        "Go on or back in the list."
-        self.show(self.place+by)
-
-    def next_unreviewed(self):
-        "See the next scene of the list that has no decision."
-        places = [place for place in range(self.place+1, len(self.listed)) if not self.decision(self.listed[place])[0]]
-        if places: self.show(places[0])
-        else: self.say("no scene without a decision after this one")
-
-    def accept(self, note=None): # why; None: the note that the scene has
-        "Accept the scene that is seen."
-        self._take("accept", note)
-
-    def reject(self, note=None): # why; None: the note that the scene has
-        "Reject the scene that is seen."
-        self._take("reject", note)
-
-    def _take(self, decision, note):
-        video_id, n = self.decide(decision, note)
-        onward = self.controls["onward"].value and self.place+1 < len(self.listed)
-        if onward: self.step(1)
-        else: self._paint()
-        why = self.decision((video_id, n))[1]
-        self.say(f"scene {n} of {video_id} {_STATES[decision][0]}" + (f": {why}" if why else ""), "done")
-
-    def write_note(self, text): # plain text
-        "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
-        super().write_note(text)
-        decision = self.decision(self.scene)[0]
-        self._paint_state()
-        self.say(f"note written: {_STATES[decision][0]}" if decision else "the note is written with the decision")
-
-    def look_through(self):
-        "Measure all scenes now rather than in the background, so that `.facts` and the list of warnings are complete."
-        for scene in self.rows: self.measure(scene)
-        self._scanned(len(self.rows), len(self.rows))
-
-    def close(self):
+    def close(self)->None:
         "Remove it from the page, end its threads."
-        self.closed = True
         self.scan.close()
         self.cache.close()
         for link in self.links: link.close()
         super().close()
+
+    @property
+    def scene(self):
+        "(video id, scene number) of the scene that is seen; None where none is listed."
+        return self.review.scene
+    @property
+    def listed(self):
+        "The scenes that the filters leave."
+        return self.review.listed
+    @property
+    def facts(self):
+        "{scene: facts} of the scenes that were measured."
+        return self.review.facts
+    @property
+    def decisions(self):
+        "DataFrame: video_id, scene_number, decision, note, time; the decision that counts on each scene."
+        return self.review.decisions
+    @property
+    def accepted(self): return self.review.of_decision("accept")
+    @property
+    def rejected(self): return self.review.of_decision("reject")
+    @property
+    def unreviewed(self): return self.review.of_decision("")
+
+# %% ../../nbs/ui/07_checker.ipynb #898d07eb
+_STATES = {"accept": ("accepted", "var(--jp-success-color1, #2e7d32)"),
+           "reject": ("rejected", "var(--jp-error-color1, #d32f2f)"),
+           "": ("not decided", "var(--jp-ui-font-color2, #666666)")}
+
+@patch
+def _paint_state(self:HeatmapChecker):
+    "The decision on the scene in its colour, how many there are of each, and the numbers."
+    review = self.review
+    states = [review.decision(scene)[0] for scene in review.rows]
+    word, colour = _STATES[review.decision(self.scene)[0]]
+    done = " · ".join(f"{states.count(key):,} {name}" for key, name in
+                      (("accept", "accepted"), ("reject", "rejected"), ("", "to do")))
+    frame = f"color:{colour};border:1px solid;border-radius:3px;padding:0 6px"
+    self.state.value = (f"<div><b class='akv-decision' style='{frame}'>{word}</b>"
+                        f"<span class='akv-counts' style='opacity:.7;margin-left:10px'>{done}</span></div>")
+    self.panel.value = facts_html(self.facts[self.scene])
+
+# %% ../../nbs/ui/07_checker.ipynb #dfd34278
+@patch
+def _key_of(self:HeatmapChecker, scene):
+    "A scene with the state of its files."
+    return scene, tuple(file_stamp(path) for path in self.review.files(scene).values())
+
+# %% ../../nbs/ui/07_checker.ipynb #189b3839
+@patch
+def _photo(self:HeatmapChecker):
+    "The photo that stands under the layers: grey under attention, or else in colour."
+    return self.layers["grey"] if self.controls["heat"].value and self.layers["grey"] else self.layers["image"]
+
+# %% ../../nbs/ui/07_checker.ipynb #f1c9ea61
+@patch
+def _blank(self:HeatmapChecker, caption=""):
+    self.layers = dict(image=b"", grey=b"")
+    self.canvas.show(image=b"", heat=b"", outline=b"", mask=b"", size=(0, 0), picture="", caption=caption,
+                     label="no scene")
+    self.state.value = self.panel.value = ""
+
+# %% ../../nbs/ui/07_checker.ipynb #9cafe1b7
+@patch
+def _paint(self:HeatmapChecker):
+    "Show the scene that is seen, and make its neighbours ready."
+    review, scene, c = self.review, self.scene, self.controls
+    if scene is None:
+        self._blank()
+        self.panel.value = message_line("no scene fits: choose other scenes above" if review.rows else
+                                        "no scenes: `akv validate` says what is missing", "warning")
+        return
+    try: self.layers, review.facts[scene] = self.cache.get(self._key_of(scene))
+    except Exception:
+        self._blank(f"{scene[0]} · scene {scene[1]} cannot be shown")
+        raise
+    layers, listed, place = self.layers, self.listed, review.place
+    self.canvas.show(image=self._photo(), heat=layers["heat"], outline=layers["outline"], mask=layers["keyword"],
+                     size=layers["size"], width=layers["shown"], picture=f"{scene[0]} {scene[1]}",
+                     label=f"Scene {scene[1]} of {scene[0]}", caption=f"{scene[0]} · scene {scene[1]}")
+    self._set(place=place+1, note=review.decision(scene)[1])
+    c["keyword"].disabled = c["keyword_opacity"].disabled = not layers["keyword"]
+    self._paint_state()
+    self.cache.ahead([self._key_of(listed[place+by]) for by in (1, -1, 2, 3, -2) if 0 <= place+by < len(listed)])
+
+# %% ../../nbs/ui/07_checker.ipynb #8e4c8506
+@patch
+def _set(self:HeatmapChecker, **values):
+    "Set controls without taking that for the user's doing."
+    self._quiet = True
+    try:
+        for name, value in values.items(): self.controls[name].value = value
+    finally: self._quiet = False
+
+# %% ../../nbs/ui/07_checker.ipynb #c8ef1011
+@patch
+def show(self:HeatmapChecker,
+    place,  # in the list, from 0
+)->None:
+    "See another scene of the list."
+    self.review.go(place)
+    self.say("")
+    self._refresh()
+
+# %% ../../nbs/ui/07_checker.ipynb #5ca3913b
+@patch
+def _refresh(self:HeatmapChecker):
+    self._touched = time.monotonic()
+    try: self.review.refresh()
+    finally: self._paint()
+
+# %% ../../nbs/ui/07_checker.ipynb #e0acd917
+@patch
+def step(self:HeatmapChecker,
+    by,  # 1: the next scene, -1: the one before
+)->None:
+    "Go on or back in the list."
+    self.show(self.review.place+by)
+
+# %% ../../nbs/ui/07_checker.ipynb #a3caea47
+@patch
+def next_unreviewed(self:HeatmapChecker)->None:
+    "See the next scene of the list that has no decision."
+    places = range(self.review.place+1, len(self.listed))
+    there = next((place for place in places if not self.review.decision(self.listed[place])[0]), None)
+    if there is None: self.say("no scene without a decision after this one")
+    else: self.show(there)
+
+# %% ../../nbs/ui/07_checker.ipynb #7dfb60b4
+@patch
+def accept(self:HeatmapChecker,
+    note=None,  # why; None: the note that the scene has
+)->None:
+    "Accept the scene that is seen. Raises `TableError` where none is."
+    self._decide("accept", note)
+
+# %% ../../nbs/ui/07_checker.ipynb #a8543851
+@patch
+def reject(self:HeatmapChecker,
+    note=None,  # why; None: the note that the scene has
+)->None:
+    "Reject the scene that is seen. Raises `TableError` where none is."
+    self._decide("reject", note)
+
+# %% ../../nbs/ui/07_checker.ipynb #964f75ba
+@patch
+def _decide(self:HeatmapChecker, decision, note):
+    video_id, n = self.review.decide(decision, note)
+    if self.controls["onward"].value and self.review.place+1 < len(self.listed): self.step(1)
+    else: self._refresh()
+    why = self.review.decision((video_id, n))[1]
+    self.say(f"scene {n} of {video_id} {_STATES[decision][0]}" + (f": {why}" if why else ""), "done")
+
+# %% ../../nbs/ui/07_checker.ipynb #59d53224
+@patch
+def write_note(self:HeatmapChecker,
+    text,  # plain text
+)->None:
+    "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
+    self.review.write_note(text)
+    decision = self.review.decision(self.scene)[0]
+    self._paint_state()
+    self.say(f"note written: {_STATES[decision][0]}" if decision else "the note is written with the decision")
+
+# %% ../../nbs/ui/07_checker.ipynb #065abb76
+@patch
+def look_through(self:HeatmapChecker)->None:
+    "Measure all scenes now rather than in the background, so that `.facts` and the list of warnings are complete."
+    for scene in self.review.rows: self.review.measure(scene)
+    self._scanned(len(self.review.rows), len(self.review.rows))
+
+# %% ../../nbs/ui/07_checker.ipynb #ce4e557d
+@patch
+def _scanned(self:HeatmapChecker, done, all):
+    "The scan has come so far."
+    if self.closed: return
+    self.progress.value = message_line(f"looking for warnings: {done:,} of {all:,}") if done < all else ""
+    if done < all: return
+    choice, texts = self.controls["warning"], [facts["warnings"] for facts in self.facts.values()]
+    chosen, kinds = choice.value, warning_kinds(texts)
+    self._quiet = True
+    try:
+        choice.options = [("with or without warning", ""), (f"with a warning ({sum(map(bool, texts)):,})", "any"),
+                          *((f"{kind} ({n:,})", kind) for kind, n in kinds.items())]
+        choice.value = chosen if chosen in ("any", *kinds) else ""
+    finally: self._quiet = False
+    if chosen: self._list()
+
+# %% ../../nbs/ui/07_checker.ipynb #4be5d602
+@patch
+def _list(self:HeatmapChecker, *_):
+    "List the scenes that the filters leave."
+    c = self.controls
+    warning = {"": None, "any": True}.get(c["warning"].value, c["warning"].value)
+    self.review.choose(c["video"].value or None, warning, c["unreviewed"].value)
+    self._quiet = True
+    try: c["place"].max = max(1, len(self.listed))
+    finally: self._quiet = False
+    c["length"].value = f"of {len(self.listed):,}"
+    self.say("")
+    self._refresh()
+
+# %% ../../nbs/ui/07_checker.ipynb #78d4d717
+_APART = .3   # seconds between two decisions by hand: a double click is one
+
+# %% ../../nbs/ui/07_checker.ipynb #eacbdb13
+@patch
+def _by_hand(self:HeatmapChecker, decide):
+    if time.monotonic() - self._decided < _APART: return
+    if self.scene and not (self.canvas.picture == f"{self.scene[0]} {self.scene[1]}" and self.canvas.shown()):
+        return self.say("this scene has not been shown yet; press again", "warning")
+    decide()
+    self._decided = time.monotonic()
+
+# %% ../../nbs/ui/07_checker.ipynb #7048c9dc
+@patch
+def _connect(self:HeatmapChecker):
+    c = self.controls
+    toggle = lambda name: lambda: setattr(c[name], "value", not c[name].value)
+    keys = dict(ArrowLeft=lambda: self.step(-1), ArrowRight=lambda: self.step(1), PageUp=lambda: self.step(-10),
+                PageDown=lambda: self.step(10), a=lambda: self._by_hand(self.accept),
+                r=lambda: self._by_hand(self.reject), u=self.next_unreviewed,
+                m=toggle("outline"), h=toggle("heat"), k=toggle("keyword"))
+    self.canvas.shortcuts = list(keys)
+    self.canvas.on_key(self.guarded(lambda key: keys[key]()))
+    for name, key in dict(previous="ArrowLeft", next="ArrowRight", accept="a", reject="r").items():
+        c[name].on_click(self.guarded(lambda _, act=keys[key]: act()))
+    for name, act in dict(video=self._list, warning=self._list, unreviewed=self._list, note=self.write_note,
+                          place=lambda value: self.show(value-1)).items():
+        c[name].observe(self.guarded(lambda change, act=act: None if self._quiet else act(change["new"])), "value")
+    self.links = [ipywidgets.jsdlink((c[f"{name}_opacity"], "value"), (self.canvas, f"{layer}_opacity"))
+                  for name, layer in dict(outline="outline", heat="heat", keyword="mask").items()]
+    for name in ("outline", "heat", "keyword"): self._connect_layer(c[name], c[f"{name}_opacity"])
+    c["heat"].observe(self.guarded(lambda _: self.canvas.show(image=self._photo())), "value")
+
+# %% ../../nbs/ui/07_checker.ipynb #55be29bd
+@patch
+def _connect_layer(self:HeatmapChecker, box, slider):
+    "Unticked is opacity 0; ticking brings back the last one, and so does moving the slider."
+    last = [slider.value or .6]
+    def moved(change):
+        if change["new"]: last[0] = change["new"]
+        box.value = change["new"] > 0
+    def ticked(change): slider.value = (slider.value or last[0]) if change["new"] else 0
+    slider.observe(self.guarded(moved), "value")
+    box.observe(self.guarded(ticked), "value")
