@@ -27,15 +27,10 @@ def shown_by(cell):
 
 
 def public_methods(cls):
-    "(name, function) of what a class offers, its own and that of its private bases, where it says what it does."
-    private = {base for base in cls.__mro__[1:] if base.__name__.startswith('_') and base.__module__ == cls.__module__}
-    found = {}
-    for base in (cls, *private):
-        for name, value in vars(base).items():
-            function = value.fget if isinstance(value, property) else inspect.unwrap(getattr(value, '__func__', value))
-            if name.startswith('_') or name in found or not inspect.isfunction(function): continue
-            if function.__doc__: found[name] = function
-    return found.items()
+    "(name, function) of what a class offers, where it says what it does."
+    for name, value in vars(cls).items():
+        function = value.fget if isinstance(value, property) else inspect.unwrap(getattr(value, '__func__', value))
+        if not name.startswith('_') and inspect.isfunction(function) and function.__doc__: yield name, function
 
 
 def described(call, names, calls=()):
@@ -50,8 +45,9 @@ def described(call, names, calls=()):
             except NameError as error:
                 where = names['__module__'].__dict__
                 where[error.name] = names[error.name] = importlib.import_module(error.name)
-    parts = [markdown(call)]
-    subject = eval(ast.unparse(ast.parse(call, mode='eval').body.args[0]), names)
+    named = ast.unparse(ast.parse(call, mode='eval').body.args[0])
+    if '.' in named and call == f'show_doc({named})': call = f'show_doc({named}, name={named!r}, title_level=4)' # `@patch`
+    parts, subject = [markdown(call)], eval(named, names)
     if inspect.isclass(subject):
         for name, function in public_methods(subject):
             if f'show_doc({subject.__name__}.{name})' in calls: continue

@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from nbdev.processors import FilterDefaults
 from nbdev.showdoc import showdoc_nm
 
 import docs_procs
+from akv.cli import make_parser
 
 NBS = ROOT / 'nbs'
 NOTEBOOKS = sorted(path.resolve() for path in nbglob(NBS, as_path=True))
@@ -83,8 +85,41 @@ def test_the_sidebar_lists_every_page_once():
     missing, gone = sorted(set(notebooks) - set(pages)), sorted(set(pages) - set(notebooks))
     assert not missing, f'nbs/sidebar.yml does not list {missing}'
     assert not gone, f'nbs/sidebar.yml lists {gone}, which do not exist'
-    chapters = [name for name in pages if re.match(r'\d\d', name)]
-    assert chapters == sorted(chapters), 'chapters in nbs/sidebar.yml are out of order'
+
+
+# what stands where in the sidebar: a newcomer's pages, the chain, the workshops as they use each other, the benchmarks
+PLACES = ['index.ipynb', 'tutorials', 'limits.ipynb', 'glossary.ipynb', 'chain', 'study', 'media', 'sources', 'diffusion',
+          'editors', 'carry', 'ui', 'benchmarks']
+
+
+def test_the_sidebar_follows_the_folders():
+    def place(name):
+        folder, _, file = name.rpartition('/')
+        numbered = re.match(r'\d\d_', file)
+        return PLACES.index(folder or ('chain' if numbered else file)), file if numbered else ''
+    assert in_sidebar() == sorted(in_sidebar(), key=place), 'nbs/sidebar.yml is out of order'
+    numbers = [name[:name.rindex('/') + 3] if '/' in name else name[:2] for name in in_sidebar() if place(name)[1]]
+    assert len(numbers) == len(set(numbers)), 'two chapters of a folder have the same number'
+
+
+def shown_commands(path):
+    "The `akv` command lines that a page shows, in its code and in its prose."
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.ipynb':
+        cells = json.loads(text)['cells']
+        text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
+    fenced = [line for block in re.findall(r'^```(?:sh|bash)\n(.*?)^```', text, re.M | re.S) for line in block.splitlines()]
+    lines = [line.rpartition('&& ')[2].strip() for line in fenced] + re.findall(r'`(akv [a-z][^`]*)`', FENCED.sub('', text))
+    return [re.sub(r'^\.venv/bin/', '', line) for line in lines if re.match(r'(\.venv/bin/)?akv ', line)]
+
+
+@pytest.mark.parametrize('path', [*NOTEBOOKS, ROOT / 'README.md'], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_that_are_shown_are_understood(path):
+    for line in shown_commands(path):
+        words = shlex.split(line, comments=True)[1:]
+        if len(words) == 1: words.append('--help')      # no more than the name of a command
+        try: make_parser().parse_args(words)
+        except SystemExit as stop: assert stop.code == 0, f'{path.name} shows `{line}`, which akv does not understand'
 
 
 @pytest.mark.parametrize('path', [*NOTEBOOKS, ROOT / 'README.md'], ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -125,7 +160,7 @@ def test_nbdev_makes_a_page_of_it(path):
     exported = [cell.source for cell in notebook.cells if re.match(r'#\|\s*exports?\b', cell.source)]
     trees = [node for source in exported for node in ast.parse(source).body]
     public = [node for node in trees if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != '_']
-    names = [showdoc_nm(node) for node in public]
+    names = [name for name in map(showdoc_nm, public) if name[0] != '_']    # no methods of private classes
     FilterDefaults()(notebook)
     nb2str(notebook)    # as it is written
     assert notebook.cells[0].cell_type == 'raw' and 'description: ' in notebook.cells[0].source
