@@ -7,16 +7,15 @@ __all__ = ['check_output', 'Encoding', 'can_join', 'SegmentWriter', 'join_segmen
            'make_video']
 
 # %% ../../nbs/media/03_encoding.ipynb #73864d97
-import functools, io, contextlib, math, heapq, tempfile
-from pathlib import Path
+import contextlib, functools, heapq, io, math, tempfile
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from ..study.files import atomic_path, notice, VideoError
-from .colour import from_rgb, SWS
-from .decoding import frame_durations, picture_streams, probe, VideoInfo, written_matrix
+from .decoding import frame_durations, picture_streams, probe, VideoInfo
 
 # %% ../../nbs/media/03_encoding.ipynb #598ea95b
 _OWN = {'encoder', 'major_brand', 'minor_version', 'compatible_brands', 'vendor_id', 'timecode'}   # the writer's
@@ -33,17 +32,6 @@ def _carried(container, sound=True):
     return [s for s in container.streams if (s.type == 'audio' and sound)
             or (s.type == 'subtitle' and s.codec_context is not None and s.codec_context.name == 'mov_text')]
 
-def _left_out(container):
-    "Names of the streams that do not."
-    names, pictures = [], picture_streams(container)
-    for stream in container.streams:
-        if stream.type == 'video' and stream not in pictures: names.append('its cover picture')
-        elif stream.type == 'video' and stream != pictures[0]: names.append('a second track of pictures')
-        elif stream.type == 'subtitle' and stream not in _carried(container):
-            names.append(f'{stream.codec_context.name if stream.codec_context else "unknown"} subtitles')
-        elif stream.type == 'data' and 'timecode' in stream.metadata: names.append('its time code')
-    return names
-
 # %% ../../nbs/media/03_encoding.ipynb #d9bd8a4b
 def _add_companions(output, source, sound=True):
     "Add the carried streams of `source` to `output`; {index in the source: stream}."
@@ -54,9 +42,13 @@ def _add_companions(output, source, sound=True):
         copy.disposition = stream.disposition
     return added
 
+def _has_source(info):
+    "Whether `info` describes a file (that of `make_video` without sound does not)."
+    return info.audio or Path(info.path).is_file()
+
 @functools.lru_cache(maxsize=32)
 def _check_source(path, modified, sound):
-    "Raise `VideoError` if the sound of the file cannot be put into an .mp4; give notice of what is left out."
+    "Raise `VideoError` where the sound of the file cannot be put into an .mp4; give notice of what is left out."
     with av.open(path) as source:
         try:
             with av.open(io.BytesIO(), 'w', format='mp4') as trial:
@@ -64,24 +56,25 @@ def _check_source(path, modified, sound):
         except (av.FFmpegError, ValueError) as error:
             names = ', '.join(s.codec_context.name if s.codec_context else 'unknown' for s in source.streams.audio)
             raise VideoError(f'{path}: its sound ({names}) cannot be put into an .mp4; convert it to AAC') from error
-        if left := _left_out(source): notice(f'{path}: left out of the videos made from it: {", ".join(left)}')
+        names, pictures, carried = [], picture_streams(source), _carried(source)
+        for stream in source.streams:
+            if stream.type == 'video' and stream not in pictures: names.append('its cover picture')
+            elif stream.type == 'video' and stream != pictures[0]: names.append('a second track of pictures')
+            elif stream.type == 'subtitle' and stream not in carried:
+                names.append(f'{stream.codec_context.name if stream.codec_context else "unknown"} subtitles')
+            elif stream.type == 'data' and 'timecode' in stream.metadata: names.append('its time code')
+        if names: notice(f'{path}: left out of the videos made from it: {", ".join(names)}')
 
+# %% ../../nbs/media/03_encoding.ipynb #b56f203a
 def check_output(
-    path,     # the video to write
+    path,       # the video to write
     sources=(), # files that it is made from
 ):
-    "Raise `VideoError` where nothing may be written: the name does not end in .mp4, or is that of a source."
+    "Raises `VideoError` where nothing may be written: the name does not end in .mp4, or is that of a source."
     if Path(path).suffix.lower() != '.mp4': raise VideoError(f'{path}: videos are written as .mp4; change the name')
     for source in sources:
         if Path(path).exists() and Path(path).samefile(source):
             raise VideoError(f'{path} is what the video is made from, and would be lost; choose another name')
-
-def _has_source(info):
-    "Whether `info` is of a file (that of `make_video` without sound is not)."
-    return info.audio or Path(info.path).is_file()
-
-def _check_companions(info, sound=True):
-    if _has_source(info): _check_source(str(info.path), Path(info.path).stat().st_mtime_ns, sound)
 
 # %% ../../nbs/media/03_encoding.ipynb #9f6db2f0
 @dataclass(frozen=True)
@@ -106,48 +99,22 @@ def can_join(
     return codec in ('libx264', 'libx265')
 
 # %% ../../nbs/media/03_encoding.ipynb #a525eade
-_THREADS, _PLACES = 2, Fraction(1, 1000)
-
-def _stored(image, abcd):
-    "Upright picture [H,W,3] as the source stores it: `turned_upright` undone."
-    a, b, c, d = abcd
-    if a: return image[::d, ::a]
-    return image[::b, ::c].transpose(1, 0, 2)
-
-def _stored_size(info):
-    "Width, height and pixel aspect of the pictures as the source stores them."
-    if info.orientation[0]: return info.width, info.height, info.pixel_aspect
-    return info.height, info.width, 1/info.pixel_aspect
+_PLACES = Fraction(1, 1000)   # the clock of a segment, in which stamps are places in the order of the pictures
 
 def _tick(info):
     "The clock of the files made from a source: one over a whole number of ticks a second."
     return Fraction(1, info.time_base.denominator)
 
-def _ticks(info):
-    "Time stamp of every frame on that clock."
-    return info.pts*info.time_base.numerator
-
-def _add_pictures(container, info, encoding):
-    "Add an encoder for the pictures of `info` to an open .mp4."
-    width, height, aspect = _stored_size(info)
-    if width % 2 or height % 2:
-        notice(f'{info.path}: {width} x {height} has an odd side, which yuv420p cannot have: '
-               f'written as {width + width % 2} x {height + height % 2}, the last row or column twice')
-    stream = container.add_stream(encoding.codec, rate=info.rate, options=encoding._options)
-    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, 'yuv420p'
-    context, colour = stream.codec_context, info.colour
-    context.time_base, context.thread_count, context.sample_aspect_ratio = _tick(info), _THREADS, aspect
-    context.colorspace = colour.matrix if colour.matrix in SWS else 2
-    context.color_range = colour.full_range
-    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
-    return stream
+def _notice_odd(path, width, height):
+    notice(f'{path}: {width} x {height} has an odd side, which yuv420p cannot have: '
+           f'written as {width + width % 2} x {height + height % 2}, the last row or column twice')
 
 # %% ../../nbs/media/03_encoding.ipynb #0d794ab4
 class SegmentWriter:
     """Compress the pictures of frames `start` to `stop` - 1 of a source, to be joined with others by `join_segments`.
 
-    A context manager. Raises `VideoError` if the source's sound cannot be carried over later, for pictures of another
-    size or number, and for an encoder that is not there."""
+    A context manager. Raises `VideoError` where the source's sound could not be carried over later, a picture has
+    another size, there are too few or too many, or the encoder is missing."""
 
     def __init__(
         self,
@@ -163,16 +130,25 @@ class SegmentWriter:
         self.path, self.info, self.start, self.stop = Path(path), info, start, stop
         self.written = self._stored = 0
         self._encoding, self._files, self._audio = encoding, contextlib.ExitStack(), True
-        self._pts, self._scaler = _ticks(info) - _ticks(info)[start], VideoReformatter()
+        self._pts, self._scaler = (info.pts - info.pts[start])*info.time_base.numerator, VideoReformatter()
 
     def _open(self, path):
         options = dict(video_track_timescale=str(_PLACES.denominator), fflags='+bitexact')
         self._container = av.open(str(path), 'w', format='mp4', options=options)
-        self._stream = _add_pictures(self._container, self.info, self._encoding)
+        info, encoding, (width, height, aspect) = self.info, self._encoding, self.info.stored_size
+        if width % 2 or height % 2: _notice_odd(info.path, width, height)
+        stream = self._stream = self._container.add_stream(encoding.codec, rate=info.rate, options=encoding._options)
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, 'yuv420p'
+        context, colour = stream.codec_context, info.colour
+        context.time_base, context.sample_aspect_ratio = _tick(info), aspect
+        context.thread_count = 2   # any fixed number: the bytes depend on it
+        context.colorspace, context.color_range = colour.written_matrix, colour.full_range
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
         self._container.start_encoding()
 
     def __enter__(self):
-        _check_companions(self.info, self._audio)
+        if _has_source(self.info):
+            _check_source(str(self.info.path), Path(self.info.path).stat().st_mtime_ns, self._audio)
         try: self._open(self._place())
         except BaseException as error:
             self._files.__exit__(type(error), error, error.__traceback__)
@@ -187,7 +163,7 @@ class SegmentWriter:
         self,
         frame,  # uint8 [H,W,3] RGB, upright, the source's size
     ):
-        "Append one picture. Raises `VideoError` for another size or type, or one picture too many."
+        "Append one picture. Raises `VideoError` where it has another size or type, or is one too many."
         info, index = self.info, self.start + self.written
         if index >= self.stop:
             raise VideoError(f'{self.path}: the source has {self.stop - self.start} frames here; '
@@ -195,10 +171,10 @@ class SegmentWriter:
         if frame.shape != (info.height, info.width, 3) or frame.dtype != np.uint8:
             raise VideoError(f'{self.path}: frame {index} is {frame.dtype} {frame.shape}; '
                              f'uint8 {(info.height, info.width, 3)} is needed')
-        frame = _stored(frame, info.orientation)
+        frame = info.orientation.stored(frame)
         height, width = frame.shape[:2]
         if height % 2 or width % 2: frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
-        picture = from_rgb(frame, info.colour, height, self._scaler)
+        picture = info.colour.to_frame(frame, height, self._scaler)
         picture.pts, picture.time_base = int(self._pts[index]), _tick(info)
         self._mux(self._stream.encode(picture))
         self.written += 1
@@ -246,24 +222,6 @@ def _decode_stamps(pts, ranks):
     delay = int(max(0, (np.arange(len(ranks)) - ranks).max()))
     return np.concatenate([pts[:delay] - (pts[delay] - pts[0]), pts[:len(pts) - delay]])
 
-# %% ../../nbs/media/03_encoding.ipynb #6f1c9d91
-def _parameters(path):
-    "What must be equal in the segments of one file."
-    with av.open(str(path)) as container:
-        context = container.streams.video[0].codec_context
-        return context.name, context.width, context.height, context.pix_fmt, bytes(context.extradata or b'')
-
-def _check_segments(path, info, segments, ranks, encoding):
-    if sum(map(len, ranks)) != info.frames:
-        raise VideoError(f'{path}: {sum(map(len, ranks))} pictures in {len(segments)} segments for the {info.frames} '
-                         f'frames of {info.path}; segments must cover it from the first frame to the last')
-    if len(segments) > 1 and not can_join(encoding.codec):
-        raise VideoError(f'{path}: segments of {encoding.codec} cannot be joined; write the video whole')
-    first = _parameters(segments[0])
-    for segment in segments[1:]:
-        if _parameters(segment) != first:
-            raise VideoError(f'{segment}: was encoded in another way than {segments[0]}; encode both alike')
-
 # %% ../../nbs/media/03_encoding.ipynb #e1d8d70f
 def _companion_packets(source, streams):
     "Packets of the given streams of an open source, in file order (the pauses between subtitles are made anew)."
@@ -271,75 +229,60 @@ def _companion_packets(source, streams):
         pause = packet.stream.type == 'subtitle' and bytes(packet)[:2] == b'\0\0'
         if packet.size and packet.dts is not None and not pause: yield packet
 
-def _movie_timescale(info, starts):
-    "Ticks per second of the file as a whole, in which it notes where a stream begins (seconds, Fractions)."
-    if max(starts) <= 0: return 1000
-    exact = math.lcm(1000, *(s.denominator for s in starts))
-    return exact if exact < 2**31 else info.time_base.denominator
-
-def _first_stamps(info, sound):
-    "Seconds at which each stream begins."
-    starts = {-1: int(info.pts[0])*info.time_base}
-    if not _has_source(info): return list(starts.values())
-    with av.open(str(info.path)) as source:
-        streams = _carried(source, sound)
-        for packet in _companion_packets(source, streams):
-            starts.setdefault(packet.stream.index, packet.pts*packet.time_base)
-            if len(starts) > len(streams): break
-    return list(starts.values())
-
 def _open_output(path, info, sound):
-    metadata, chapters = {}, []
+    "The final file, opened, with the source's metadata and chapters, on a clock that can hold every stream's start."
+    metadata, chapters, starts = {}, [], {-1: int(info.pts[0])*info.time_base}   # seconds at which each stream begins
     if _has_source(info):
-        with av.open(str(info.path)) as source: metadata, chapters = _kept(source.metadata), source.chapters()
+        with av.open(str(info.path)) as source:
+            metadata, chapters, streams = _kept(source.metadata), source.chapters(), _carried(source, sound)
+            for packet in _companion_packets(source, streams):
+                starts.setdefault(packet.stream.index, packet.pts*packet.time_base)
+                if len(starts) > len(streams): break
+    timescale = 1000   # ticks per second of the file as a whole
+    if max(starts.values()) > 0:
+        exact = math.lcm(1000, *(s.denominator for s in starts.values()))
+        timescale = exact if exact < 2**31 else info.time_base.denominator
     flags = '+faststart' if {k.split('-')[0] for k in metadata} <= _ITUNES else '+faststart+use_metadata_tags'
     options = dict(movflags=flags, video_track_timescale=str(_tick(info).denominator), fflags='+bitexact',
-                   movie_timescale=str(_movie_timescale(info, _first_stamps(info, sound))))
+                   movie_timescale=str(timescale))
     container = av.open(str(path), 'w', format='mp4', options=options)
     container.metadata.update(metadata)
     if chapters: container.set_chapters(chapters)
     return container
 
 # %% ../../nbs/media/03_encoding.ipynb #a1e785f0
-def _join_pictures(stream, info, segments, ranks):
-    "Packets of all segments in file order, with the stamps of the source."
-    pts, starts = _ticks(info), np.cumsum([0] + [len(r) for r in ranks])
-    order = np.concatenate([start + r for start, r in zip(starts, ranks)])
-    packets = (p for segment in segments for p in _packets(segment))
-    for packet, index, dts in zip(packets, order, _decode_stamps(pts, order)):
-        packet.stream, packet.time_base = stream, _tick(info)
-        packet.pts, packet.dts = int(pts[index]), int(dts)
-        packet.duration = int(info.durations[index])*info.time_base.numerator
-        yield packet
+def _write_joined(path, info, segments, ranks, sound):
+    "Write the final file from segments that have been checked."
+    def pictures(stream):
+        "Packets of all segments in file order, with the stamps of the source."
+        pts, starts = info.pts*info.time_base.numerator, np.cumsum([0] + [len(r) for r in ranks])
+        order = np.concatenate([start + r for start, r in zip(starts, ranks)])
+        packets = (p for segment in segments for p in _packets(segment))
+        for packet, index, dts in zip(packets, order, _decode_stamps(pts, order)):
+            packet.stream, packet.time_base = stream, _tick(info)
+            packet.pts, packet.dts = int(pts[index]), int(dts)
+            packet.duration = int(info.durations[index])*info.time_base.numerator
+            yield packet
 
-def _add_joined(output, info, segment):
-    "Add a stream for the compressed pictures of segments like `segment`, with the source's notes about it."
-    with av.open(str(segment)) as first:
-        stream = output.add_stream_from_template(first.streams.video[0])
-        if first.streams.video[0].codec_context.name == 'hevc': stream.codec_tag = 'hvc1'   # Safari plays no other
-    stream.time_base = _tick(info)
-    if matrix := written_matrix(info): stream.set_display_matrix(matrix)
-    if _has_source(info):
-        with av.open(str(info.path)) as source:
+    with contextlib.ExitStack() as files:
+        output, others, streams = files.enter_context(_open_output(path, info, sound)), (), {}
+        with av.open(str(segments[0])) as first:
+            stream = output.add_stream_from_template(first.streams.video[0])
+            if first.streams.video[0].codec_context.name == 'hevc': stream.codec_tag = 'hvc1'   # Safari plays no other
+        stream.time_base = _tick(info)
+        if matrix := info.written_matrix: stream.set_display_matrix(matrix)
+        if _has_source(info):
+            source = files.enter_context(av.open(str(info.path)))
             for original in picture_streams(source)[:1]:
                 stream.metadata.update(_kept(original.metadata))
                 stream.disposition = original.disposition
-    return stream
-
-def _write_joined(path, info, segments, ranks, sound):
-    "Write the final file from segments that have been checked."
-    with contextlib.ExitStack() as files:
-        output, others, streams = files.enter_context(_open_output(path, info, sound)), (), {}
-        pictures = _add_joined(output, info, segments[0])
-        if _has_source(info):
-            source = files.enter_context(av.open(str(info.path)))
             streams = _add_companions(output, source, sound)
             others = _companion_packets(source, [source.streams[i] for i in streams])
-        ours = _join_pictures(pictures, info, segments, ranks)
-        for packet in heapq.merge(ours, others, key=lambda p: p.dts*p.time_base):
-            if packet.stream is not pictures: packet.stream = streams[packet.stream.index]
+        for packet in heapq.merge(pictures(stream), others, key=lambda p: p.dts*p.time_base):
+            if packet.stream is not stream: packet.stream = streams[packet.stream.index]
             output.mux(packet)
 
+# %% ../../nbs/media/03_encoding.ipynb #e1ce84a6
 def join_segments(
     path,      # the .mp4 to write; appears when complete
     info,      # VideoInfo of the source
@@ -349,10 +292,21 @@ def join_segments(
 )->Path: # path
     """Put segments together, encoding nothing again: a video with the source's stamps, sound, subtitles, metadata.
 
-    Raises `VideoError` if segments do not cover the source or differ in coding, or if their codec cannot be joined."""
+    Raises `VideoError` where segments do not cover the source or differ in coding, or their codec cannot be joined."""
     check_output(path)
+    def coding(segment):
+        with av.open(str(segment)) as container:
+            context = container.streams.video[0].codec_context
+            return context.name, context.width, context.height, context.pix_fmt, bytes(context.extradata or b'')
     ranks = [_ranks(segment) for segment in segments]
-    _check_segments(path, info, segments, ranks, encoding)
+    if sum(map(len, ranks)) != info.frames:
+        raise VideoError(f'{path}: {sum(map(len, ranks))} pictures in {len(segments)} segments for the {info.frames} '
+                         f'frames of {info.path}; segments must cover it from the first frame to the last')
+    if len(segments) > 1 and not can_join(encoding.codec):
+        raise VideoError(f'{path}: segments of {encoding.codec} cannot be joined; write the video whole')
+    for segment in segments[1:]:
+        if coding(segment) != coding(segments[0]):
+            raise VideoError(f'{segment}: was encoded in another way than {segments[0]}; encode both alike')
     with atomic_path(path) as temporary: _write_joined(temporary, info, segments, ranks, audio)
     return Path(path)
 
@@ -384,43 +338,27 @@ class VideoWriter(SegmentWriter):
         _write_joined(self._temporary, self.info, [self._segment], [_ranks(self._segment)], self._audio)
 
 # %% ../../nbs/media/03_encoding.ipynb #b2abd973
-def _payload(packet):
-    "The packet's bytes, without the header that AAC has in broadcast files (.ts, .aac) and must not have in .mp4."
-    data = bytes(packet)
-    if packet.stream.codec_context.name != 'aac' or data[:1] != b'\xff' or data[1] & 0xf6 != 0xf0: return data
-    return data[7 if data[1] & 1 else 9:]
-
-_KINDS = {'audio': 'sound', 'subtitle': 'subtitles'}
-_CLOCK = 1/16000   # seconds: sound in .mp4 is stamped in samples, which rounds the stamps of other containers
-
 def _streams_of(path, kind):
     "[(language, [(seconds, bytes), ...]), ...] of the sounds or the subtitles that are carried over."
+    def payload(packet):   # without the header that AAC has in broadcast files (.ts, .aac) and must not have in .mp4
+        data = bytes(packet)
+        if packet.stream.codec_context.name != 'aac' or data[:1] != b'\xff' or data[1] & 0xf6 != 0xf0: return data
+        return data[7 if data[1] & 1 else 9:]
     with av.open(str(path)) as container:
         streams = [s for s in _carried(container) if s.type == kind]
         found = {s.index: (s.metadata.get('language', 'und'), []) for s in streams}
         for packet in _companion_packets(container, streams):
-            found[packet.stream.index][1].append((float(packet.pts*packet.time_base), _payload(packet)))
+            found[packet.stream.index][1].append((float(packet.pts*packet.time_base), payload(packet)))
     return list(found.values())
-
-def _same_stream(a, b):
-    (language, packets), (other, others) = a, b
-    return language == other and len(packets) == len(others) and all(
-        x == y and abs(t - u) <= _CLOCK for (t, x), (u, y) in zip(packets, others))
-
-def _stream_faults(source, copy):
-    for kind, name in _KINDS.items():
-        a, b = _streams_of(source, kind), _streams_of(copy, kind)
-        if len(a) != len(b): yield f'{name}: {len(a)} streams and {len(b)}'
-        else: yield from (f'{name} {i}' for i, pair in enumerate(zip(a, b), 1) if not _same_stream(*pair))
 
 def stream_differences(
     source,  # video file
     copy,    # video file made from it
-)->list: # one sentence for each difference; empty if there is none
+)->list: # one phrase for each difference; empty if there is none
     """What differs between two videos, the pixels' values left aside: frames, time stamps, size and how it is turned,
     shape of the pixels, colour tags, every stream of sound and subtitles.
 
-    Raises `VideoError` if one of them cannot be read."""
+    Raises `VideoError` where one of them cannot be read."""
     a, b = probe(source), probe(copy)
     found = []
     if a.frames != b.frames: found.append(f'frames: {a.frames} and {b.frames}')
@@ -429,29 +367,32 @@ def stream_differences(
     elif a.keyframes is not None and b.keyframes is None: found.append('time stamps: out of order')
     for name, of in (('size', lambda i: f'{i.width} x {i.height}'), ('rotation', lambda i: i.rotation),
                      ('display matrix', lambda i: i.matrix), ('shape of a pixel', lambda i: i.pixel_aspect),
-                     ('colour tags', lambda i: i.colour.shown(_stored_size(i)[1]))):
+                     ('colour tags', lambda i: i.colour.shown(i.stored_size[1]))):
         if of(a) != of(b): found.append(f'{name}: {of(a)} and {of(b)}')
-    return found + list(_stream_faults(source, copy))
+    late = 1/16000   # seconds: sound in .mp4 is stamped in samples, which rounds the stamps of other containers
+    for kind, name in dict(audio='sound', subtitle='subtitles').items():
+        ours, theirs = _streams_of(source, kind), _streams_of(copy, kind)
+        if len(ours) != len(theirs): found.append(f'{name}: {len(ours)} streams and {len(theirs)}')
+        else: found += [f'{name} {i}' for i, ((language, packets), (other, others)) in enumerate(zip(ours, theirs), 1)
+                        if language != other or len(packets) != len(others)
+                        or any(x != y or abs(t - u) > late for (t, x), (u, y) in zip(packets, others))]
+    return found
 
 # %% ../../nbs/media/03_encoding.ipynb #1960bd80
-def _samples(audio, rate):
-    "Blocks of mono sound frames at `rate` from a file, or from float32 [N] in [-1,1]."
-    resampler = av.AudioResampler(format='fltp', layout='mono', rate=rate)
+def _encode_sound(path, audio, seconds, rate=48000):
+    "Write `seconds` of `audio`, a file or float32 [N] in [-1,1] at `rate`, to the .m4a `path`."
+    fifo, left, position = av.AudioFifo(), round(seconds*rate), 0
     if isinstance(audio, np.ndarray):
         block = av.AudioFrame.from_ndarray(audio.astype(np.float32)[None], format='fltp', layout='mono')
         block.rate = rate
-        yield block
-        return
-    with av.open(str(audio)) as container:
-        for block in container.decode(audio=0):
-            for piece in resampler.resample(block): yield piece
-
-def _encode_sound(path, audio, seconds, rate=48000):
-    "Write `seconds` of `audio` to the .m4a `path`."
-    fifo, left, position = av.AudioFifo(), round(seconds*rate), 0
-    for block in _samples(audio, rate):
-        block.pts = None
         fifo.write(block)
+    else:
+        resampler = av.AudioResampler(format='fltp', layout='mono', rate=rate)
+        with av.open(str(audio)) as container:
+            for block in container.decode(audio=0):
+                for piece in resampler.resample(block):
+                    piece.pts = None
+                    fifo.write(piece)
     with av.open(str(path), 'w', format='ipod', options=dict(fflags='+bitexact')) as container:
         stream = container.add_stream('aac', rate=rate, layout='mono')
         stream.bit_rate = 64000
@@ -472,18 +413,14 @@ def make_video(
     crf=18,          # quality, 0 (lossless) to 51
     preset='veryfast', # x264's speed
 )->Path: # path
-    """Write pictures as an H.264 video (BT.709).
-
-    Raises `VideoError` if there are no pictures or they differ in size."""
+    "Write pictures as an H.264 video (BT.709). Raises `VideoError` where there are none or they differ in size."
     frames, rate = list(frames), Fraction(rate).limit_denominator(1001)
     if not frames: raise VideoError(f'{path}: no pictures to write')
     if pts is None: pts, time_base = np.arange(len(frames))*rate.denominator, Fraction(1, rate.numerator)
     pts = np.asarray(pts, np.int64)
     height, width = frames[0].shape[:2]
     odd = (0, height % 2), (0, width % 2), (0, 0)
-    if height % 2 or width % 2: # padded here, since the writer would name the sound in its notice
-        notice(f'{path}: {width} x {height} has an odd side, which yuv420p cannot have: '
-               f'written as {width + width % 2} x {height + height % 2}, the last row or column twice')
+    if height % 2 or width % 2: _notice_odd(path, width, height)   # padded here: the writer would name the sound
     with tempfile.TemporaryDirectory() as scratch:
         sound = Path(scratch)/'sound.m4a'
         durations = frame_durations(pts, None)

@@ -17,7 +17,8 @@ def soft_region(
 )->np.ndarray: # [H, W] float32: 1 inside the mask, falling smoothly to 0
     "The edit region: the mask with a soft edge. Raises `AkvError` where the feather is out of range."
     import cv2
-    if not 0 <= feather <= .03: raise AkvError(f'feather is {feather}; it must lie between 0 and 0.03 of the short side')
+    if not 0 <= feather <= .03:
+        raise AkvError(f'feather is {feather}; it must lie between 0 and 0.03 of the short side')
     inside = (np.asarray(mask) > .5).astype(np.uint8)
     reach = feather * min(inside.shape)
     if inside.all() or not inside.any() or (reach < 1 and not taper): return inside.astype(np.float32)
