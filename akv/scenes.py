@@ -11,30 +11,24 @@ import cv2
 import numpy as np
 from .study.files import content_hash, notice, TableError, write_table
 from .study.images import save_image
-from .study.project import read_scenes, safe_id, StageCache, write_provenance
+from .study.project import Project, read_scenes, safe_id, StageCache, write_provenance
 from .study.settings import Settings
 from .media.decoding import iter_frames, probe
 
 # %% ../nbs/01_scenes.ipynb #9d395fd4
-def _small(frame):
-    "The frame as PySceneDetect looks at it: BGR, 256 pixels on the longer side."
-    from scenedetect.scene_manager import compute_downscale_factor
-    height, width = frame.shape[:2]
-    factor = compute_downscale_factor(max(height, width))
-    if factor > 1:
-        size = max(1, round(width/factor)), max(1, round(height/factor))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return frame[..., ::-1]
-
 def _cuts(path, info, threshold, min_seconds):
     "Indices of the frames that begin a new scene."
     from scenedetect import ContentDetector, FrameTimecode
     from scenedetect.common import Timecode
+    from scenedetect.scene_manager import compute_downscale_factor
     detector = ContentDetector(threshold=threshold, min_scene_len=float(min_seconds))
+    factor = compute_downscale_factor(max(info.width, info.height))   # to 256 pixels, as its own readers do
+    size = max(1, round(info.width/factor)), max(1, round(info.height/factor))
     cuts = []
     for index, frame in iter_frames(path):
         stamp = Timecode(int(info.pts[index] - info.pts[0]), info.time_base)
-        cuts += detector.process_frame(FrameTimecode(stamp, fps=info.rate), _small(frame))
+        if factor > 1: frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        cuts += detector.process_frame(FrameTimecode(stamp, fps=info.rate), frame[..., ::-1])   # BGR
     cuts = np.searchsorted(info.pts - info.pts[0], [cut.pts for cut in cuts])
     return [int(c) for c in cuts if c > 0 and info.duration - info.times[c] >= min_seconds]
 
@@ -46,7 +40,7 @@ def detect_scenes(
 ):                   # DataFrame scene_number, start_frame, end_frame (exclusive), image_frame, start_s, end_s
     """Scenes of a video: each from its first frame to the next cut; a clip without a cut is one scene.
 
-    Raises `VideoError` if the video cannot be read."""
+    Raises `VideoError` where the video cannot be read."""
     import pandas as pd
     info = probe(video)
     edges = np.array([0, *_cuts(video, info, threshold, min_seconds), info.frames])
@@ -55,44 +49,31 @@ def detect_scenes(
     return pd.DataFrame(dict(scene_number=np.arange(1, len(start) + 1), start_frame=start, end_frame=end,
                              image_frame=start + (end - start)//2, start_s=seconds[:-1], end_s=seconds[1:]))
 
-# %% ../nbs/01_scenes.ipynb #3ce1cc1e
-def _forget(project, video_id):
-    "Remove the scene images of an earlier cut of this video, which would stand beside the new ones."
-    try: numbers = read_scenes(project, video_id).scene_number
-    except TableError: return
-    for n in numbers: project.scene_image(video_id, n).unlink(missing_ok=True)
-
-def _write_images(video, project, video_id, scenes):
-    numbers = dict(zip(scenes.image_frame, scenes.scene_number))
-    last, files = max(numbers), []
-    for index, frame in iter_frames(video, 0, last + 1):
-        if index in numbers:
-            files.append(project.scene_image(video_id, numbers[index]))
-            save_image(frame, files[-1])
-    return files
-
 # %% ../nbs/01_scenes.ipynb #e0de6859
 def extract_scenes(
-    video,          # video file
-    project,        # akv.study.project.Project to write to
-    video_id=None,  # text; None: the file's name without suffix
-    settings=None,  # akv.study.settings.Settings; None: the defaults
-):                  # DataFrame as from `detect_scenes`
+    video,            # video file
+    project:Project,  # the study to write to
+    video_id=None,    # text; None: the file's name without suffix
+    settings=None,    # akv.study.settings.Settings; None: the defaults
+):                    # DataFrame as from `detect_scenes`
     """Cut a video into scenes: writes an image for each, `scenes.csv` and `provenance.json`.
 
-    Does nothing if that was done already. Raises `VideoError` if the video cannot be read, `IdError` if its name is
-    no usable id."""
+    Does nothing if that was done already. Raises `VideoError` where the video cannot be read, `IdError` where the id is
+    unsafe."""
     video, chosen = Path(video), (settings or Settings()).video
     video_id = safe_id(video.stem if video_id is None else video_id)
     options = dict(cut_threshold=chosen.cut_threshold, min_scene_seconds=chosen.min_scene_seconds)
-    info, cache = probe(video), StageCache(project)
-    key = content_hash(video, project.relative(video), options)
+    info, cache, source = probe(video), StageCache(project), project.relative(video)
+    key = content_hash(video, source, options)
     if cache.is_done('scenes', video_id, key): return read_scenes(project, video_id)
     scenes = detect_scenes(video, chosen.cut_threshold, chosen.min_scene_seconds)
-    _forget(project, video_id)
-    files = _write_images(video, project, video_id, scenes)
+    try: earlier = read_scenes(project, video_id).scene_number
+    except TableError: earlier = []
+    for n in earlier: project.scene_image(video_id, n).unlink(missing_ok=True)   # images of an earlier cut
+    numbers, files = dict(zip(scenes.image_frame, scenes.scene_number)), []
+    for index, frame in iter_frames(video, 0, max(numbers) + 1):
+        if index in numbers: files.append(save_image(frame, project.scene_image(video_id, numbers[index])))
     files.append(write_table(scenes, project.scenes_csv(video_id)))
-    source = project.relative(video)
     files.append(write_provenance(project.scene_cuts(video_id), source, 'PySceneDetect ContentDetector', options))
     cache.mark('scenes', video_id, key, files)
     if len(scenes) == 1: notice(f'{video_id}: no cut found in {info.duration:.1f} s; taken as one scene')
