@@ -125,8 +125,6 @@ class DiffusionSettings(_Section):
     control_scale: float = _field(1.0, "weight of the ControlNet", "weight", ge=0)
     control_guidance: float = _field(
         8.0, "how far to go along the difference between the wanted and the present attention map", "weight", ge=0)
-    attention_guidance: float = _field(
-        0.0, "weight of the attention model's gradient; it games the model it follows, so 0", "weight", ge=0)
     candidates: int = _field(2, "seeds tried for a dose; the best is kept", "seeds", ge=1)
     rounds: int = _field(2, "corrections of the alpha given to the control", "rounds", ge=1)
     photometric_finish: bool = _field(True, "close what is left of the dose photometrically", "true or false")
@@ -168,8 +166,6 @@ class ModelSettings(_Section):
     sd_model_name: str = _field(
         "akv-tiny", "Stable Diffusion: a name on the Hugging Face hub ("+_NEW_SD+"), a folder, a checkpoint file, or "
         "akv-tiny, the small stand-in that akv carries", "name", min_length=1)
-    attention_model: str = _field(
-        "akv", "who predicts attention: akv is the package's own model; or a .safetensors file", "name", min_length=1)
     controlnet: ControlNetSettings = Field(default_factory=ControlNetSettings)
 
 # %% ../../nbs/study/05_settings.ipynb #7b2e7cbe
