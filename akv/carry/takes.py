@@ -6,7 +6,7 @@
 __all__ = ['Take', 'Reader', 'fill_takes', 'write_videos']
 
 # %% ../../nbs/carry/03_takes.ipynb #146df236
-import contextlib, itertools
+import contextlib, itertools, shutil, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from ..study.files import AkvError, content_hash
@@ -64,7 +64,7 @@ class _Sinks:
 
 # %% ../../nbs/carry/03_takes.ipynb #d92ff7cf
 class Reader:
-    "The source's frames, decoded once where takes follow each other."
+    "The source's frames, decoded once where stretches follow each other."
     def __init__(self, path): self.path, self.at, self.frames = path, None, None
 
     def take(self, start, stop): # yields (index, uint8 [H, W, 3])
@@ -90,41 +90,7 @@ def fill_takes(
         at = take.stop
     return whole + ([Take(at, frames, names)] if at < frames else [])
 
-def write_videos(
-    source, # video file
-    paths:dict, # {name: .mp4 to write}
-    takes, # [Take], in order; what lies between them is shown as it is
-    encoding:Encoding=Encoding(),
-    scratch=None, # folder for segments, kept if the work is stopped; None: a temporary one
-    key:str='', # what the edits depend on beside their parts, for segments that lie there already
-    progress:bool=True, # show a bar
-)->dict: # paths
-    "Write all videos in one pass over the source. Raises `VideoError` or what the takes raise."
-    from tqdm.auto import tqdm
-    info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
-    for path in paths.values(): check_output(path, [source])
-    takes = fill_takes(takes, info.frames, tuple(paths))
-    many, reader = f"{len(paths)} video{'s' if len(paths) > 1 else ''}", Reader(source)
-    bar = tqdm(total=info.frames, desc=many, unit='frame', disable=not progress)
-    with bar:
-        if not can_join(encoding.codec): return _write_whole(reader, info, paths, takes, encoding, bar)
-        with _scratch(scratch) as folder:
-            segments = [_write_take(reader, info, take, paths, encoding, folder, key, bar) for take in takes]
-            for name, path in paths.items():
-                join_segments(path, info, [s[take.parts[name]] for s, take in zip(segments, takes)], encoding)
-    return paths
-
-@contextlib.contextmanager
-def _scratch(folder):
-    "A folder for segments: one that was named stays if the work is stopped."
-    import shutil, tempfile
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix='akv-') as temporary: yield Path(temporary)
-        return
-    yield Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError): Path(folder).parent.rmdir()   # if it is empty
-
+# %% ../../nbs/carry/03_takes.ipynb #0a46eee4
 def _write_take(reader, info, take, names, encoding, folder, key, bar):
     "{part: segment}; those that lie there from a run that was stopped are not made again."
     parts = list(dict.fromkeys(take.parts[name] for name in names))
@@ -148,4 +114,39 @@ def _write_whole(reader, info, paths, takes, encoding, bar):
             for _, made in take.edit(reader.take(take.start, take.stop), parts):
                 sinks.write({name: made[take.parts[name]] for name in paths})
                 bar.update()
+    return paths
+
+# %% ../../nbs/carry/03_takes.ipynb #320c0b36
+@contextlib.contextmanager
+def _segment_folder(folder):
+    "A folder for segments: one that was named stays if the work is stopped."
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix='akv-') as temporary: yield Path(temporary)
+        return
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError): Path(folder).parent.rmdir()   # if it is empty
+
+def write_videos(
+    source, # video file
+    paths:dict, # {name: .mp4 to write}
+    takes, # [Take], in order; what lies between them is shown as it is
+    encoding:Encoding=Encoding(),
+    scratch=None, # folder for segments, kept if the work is stopped; None: a temporary one
+    key:str='', # what the edits depend on beside their parts, for segments that lie there already
+    progress:bool=True, # show a bar
+)->dict: # paths
+    "Write all videos in one pass over the source. Raises `VideoError` for a source that cannot be read, and what the takes raise."
+    from tqdm.auto import tqdm
+    info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
+    for path in paths.values(): check_output(path, [source])
+    takes = fill_takes(takes, info.frames, tuple(paths))
+    many, reader = f"{len(paths)} video{'s' if len(paths) > 1 else ''}", Reader(source)
+    bar = tqdm(total=info.frames, desc=many, unit='frame', disable=not progress)
+    with bar:
+        if not can_join(encoding.codec): return _write_whole(reader, info, paths, takes, encoding, bar)
+        with _segment_folder(scratch) as folder:
+            segments = [_write_take(reader, info, take, paths, encoding, folder, key, bar) for take in takes]
+            for name, path in paths.items():
+                join_segments(path, info, [s[take.parts[name]] for s, take in zip(segments, takes)], encoding)
     return paths

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPERATIONS', 'CONTROL_POINTS', 'natural_bounds', 'PhotometricEdit', 'apply_photometric', 'mean_share',
-           'figure_ground', 'fit_dose', 'edit_energy', 'fit_placebo', 'PhotometricEditor']
+           'figure_ground', 'fit_dose', 'edit_energy', 'mean_energy', 'fit_placebo', 'PhotometricEditor']
 
 # %% ../../nbs/editors/02_photometric.ipynb #345d815a
 import math
@@ -256,9 +256,9 @@ def _gauss_newton(scene, theta, side, target, steps, tolerance):
             if best is not None: limit = min(1., 1.5 * limit)
             J, = torch.autograd.grad(delta, theta)
             best = theta.detach(), left, J
-        else: limit /= 2.5
+        else: limit /= 2.5                           # faster than it grows, or a bad step would be tried again and again
         del delta                                    # or its graph would lie in memory beside the next one
-        if abs(best[1]) < tolerance or limit < .02: break
+        if abs(best[1]) < tolerance or limit < .02: break    # a step that short no longer shows in 8 bits
         theta = _step(best[2], best[1], best[0], side, limit)
     return best[0], target - best[1], n
 
@@ -293,8 +293,8 @@ def fit_dose(
             error = math.log(fit.delivered_alpha) - target
             if best is None or abs(error) < abs(math.log(best.delivered_alpha) - target): best = fit
             if abs(error) < tolerance or abs(reached - target + offset) > tolerance: break
-            offset = math.log(fit.delivered_alpha) - reached
-        if abs(math.log(best.delivered_alpha) - target) < 4 * tolerance: break
+            offset = math.log(fit.delivered_alpha) - reached   # aim beside the target by what small pictures get wrong
+        if abs(math.log(best.delivered_alpha) - target) < 4 * tolerance: break  # a second start seldom gains more
     best.steps = taken
     return best
 
@@ -306,10 +306,17 @@ def edit_energy(
     "How much an edit changes a picture, wherever it does so: the mean squared RGB change over all pixels."
     return float(np.square(edited.astype(np.float32) - source).mean())
 
+def mean_energy(
+    frames, # uint8 [H, W, 3], a list
+    edited, # the same, edited
+)->float: # squared 8-bit units, mean over the frames
+    "The energy of an edit of several frames."
+    return float(np.mean([np.square(e.astype(np.float32) - f).mean() for f, e in zip(frames, edited)]))
+
 # %% ../../nbs/editors/02_photometric.ipynb #b5ecec77
 def _balance(scene, theta, rms_wanted, steps):
     "Steps of least norm towards two targets, the product's log odds unchanged and the energy as wanted: (theta, steps taken)."
-    scale, best, reach = torch.tensor([.02, .05 * rms_wanted]), None, .6     # what counts as near
+    scale, best, reach = torch.tensor([.02, .05 * rms_wanted]), None, .6     # 2 % of alpha and 5 % of energy count as near
     for n in range(1, steps + 1):
         theta = theta.detach().requires_grad_(True)
         delta, e = scene(*_as_edit(theta))
@@ -319,22 +326,13 @@ def _balance(scene, theta, rms_wanted, steps):
         if best is None or miss < best[1]:
             J = torch.stack([torch.autograd.grad(y, theta, retain_graph=True)[0] for y in (delta, rms)])
             best, reach = (theta.detach(), miss, left, J), min(.8, 1.5 * reach)
-        else: reach /= 2.5
+        else: reach /= 2.5                                               # as in the search for a dose
         del delta, e, rms
         if best[1] < 1 or reach < .02: break
         theta, _, left, J = best
         step = J.T @ torch.linalg.solve(J @ J.T + 1e-6 * torch.eye(2), left)
         theta = theta + step * min(1., reach / step.abs().max().item())
     return best[0], n
-
-# %% ../../nbs/editors/02_photometric.ipynb #7dcf1c7e
-def _no_more_energy(frames, masks, regions, edit, model, before, n, energy):
-    "Scale an edit until its energy on full-size pixels is at most the wanted one: (what was found, energy)."
-    for _ in range(4):
-        reached = float(np.mean([edit_energy(f, apply_photometric(f, r, edit)) for f, r in zip(frames, regions)]))
-        if reached <= 1.02 * energy: break
-        edit = edit.scaled(.99 * math.sqrt(energy / reached))
-    return _measured_fit(frames, masks, regions, edit, model, before, n), reached
 
 # %% ../../nbs/editors/02_photometric.ipynb #03ef345b
 def fit_placebo(
@@ -345,7 +343,7 @@ def fit_placebo(
     model:AttentionModel=None,
     bounds=None, # [7]; None: the defaults
     steps:int=8, # gradient steps at most in a round
-    limit:float=1.045, # the product's alpha must stay between 1/limit and limit
+    limit:float=1.045, # the product's alpha must stay between 1/limit and limit: the verdict's 1.05, less what 8 bits cost
 )->tuple: # (what was found, energy reached)
     "An edit of the placebo region with a boost's energy that leaves the product's share alone."
     model = model or load_attention_model()
@@ -368,6 +366,14 @@ def fit_placebo(
         if best[1]: break
     return best
 
+def _no_more_energy(frames, masks, regions, edit, model, before, n, energy):
+    "Scale an edit until its energy on full-size pixels is at most the wanted one: (what was found, energy)."
+    for _ in range(4):    # energy grows about as the square of an edit, so that each round comes much nearer
+        reached = float(np.mean([edit_energy(f, apply_photometric(f, r, edit)) for f, r in zip(frames, regions)]))
+        if reached <= 1.02 * energy: break
+        edit = edit.scaled(.99 * math.sqrt(energy / reached))
+    return _measured_fit(frames, masks, regions, edit, model, before, n), reached
+
 # %% ../../nbs/editors/02_photometric.ipynb #339fe79e
 class PhotometricEditor:
     "Colour, light and detail, fitted to the dose; see the chapter on photometric editing."
@@ -376,6 +382,7 @@ class PhotometricEditor:
     exact = True # its parameters mean the same in every frame, so that each can be edited by itself
     def __init__(self,
         settings:Settings=None, # of them the section `editing`
+        project=None, # of no interest to this editor
     ):
         editing = (settings or Settings()).editing
         self.model = load_attention_model()

@@ -7,11 +7,13 @@ __all__ = ['SceneSource']
 
 # %% ../../nbs/editors/01_scene_source.ipynb #9fad465a
 import functools
+import cv2
 import numpy as np
 from ..study.files import AkvError, content_hash, file_hash
 from ..study.images import load_heatmap, load_image, load_mask
 from ..study.project import Project, read_scenes
 from ..media.decoding import probe, read_frames
+from ..media.regions import soft_region
 from ..sources.tracks import load_track_mask
 from ..alignment import placebo_region
 
@@ -24,28 +26,27 @@ class SceneSource:
         scene_number:int,
         feather:float=.015, # soft edge of the product's region, share of the short side, 0 to .03
     ):
-        "Raises `AkvError` where the project does not have this scene."
+        "Raises `AkvError` where the project has no image of this scene, or scenes.csv does not know it."
         self.project, self.video_id, self.scene_number, self.feather = project, video_id, scene_number, feather
         self.video = project.source_video(video_id) if project.scenes_csv(video_id).is_file() else None
         self.image_path = project.find_scene_images(video_id).get(scene_number)
-        if self.video is None and self.image_path is None:
+        self.start, self.stop, self.image_frame = 0, 1, 0   # frames of the video: first, after the last, scene image
+        if self.video:
+            scenes = read_scenes(project, video_id).set_index('scene_number')
+            if scene_number not in scenes.index:
+                raise AkvError(f'scene {scene_number} is not in {project.scenes_csv(video_id)}; cut the video again')
+            row = scenes.loc[scene_number]
+            self.start, self.stop, self.image_frame = (int(row[c]) for c in ('start_frame', 'end_frame', 'image_frame'))
+        elif self.image_path is None:
             expected = project.scene_image(video_id, scene_number)
             raise AkvError(f'scene {scene_number} of {video_id} has no image; expected {expected}')
-        self.start, self.stop, self.image_frame = self._frame_range() if self.video else (0, 1, 0)
 
     def __repr__(self): return f'scene {self.scene_number} of {self.video_id}'
-
-    def _frame_range(self): # (first frame, frame after the last, frame of the scene image), indices in the video
-        scenes = read_scenes(self.project, self.video_id).set_index('scene_number')
-        if self.scene_number not in scenes.index:
-            table = self.project.scenes_csv(self.video_id)
-            raise AkvError(f'scene {self.scene_number} is not in {table}; cut the video again')
-        return tuple(int(scenes.loc[self.scene_number, c]) for c in ('start_frame', 'end_frame', 'image_frame'))
 
     def frames(self,
         indices, # of frames in the video
     )->dict: # {index: uint8 [H, W, 3]}
-        "Source frames, decoded in one pass. Raises `VideoError` or `ImageError`."
+        "Source frames, decoded in one pass. Raises `VideoError` or `ImageError` where they cannot be read."
         return read_frames(self.video, indices) if self.video else {i: load_image(self.image_path) for i in indices}
 
     @functools.cached_property
@@ -54,42 +55,6 @@ class SceneSource:
         if not self.video: return load_image(self.image_path).shape[:2]
         info = probe(self.video)
         return info.height, info.width
-
-    @functools.lru_cache(maxsize=32)
-    def mask(self, index:int)->np.ndarray: # M [H, W] of {0, 1}
-        "The product in one frame, at the frame's size. Raises `AkvError` where the scene has no mask."
-        path = self.project.find_keyword_mask(self.video_id, self.scene_number)
-        if self.video: M = load_track_mask(self.project, self.video_id, self.scene_number, index)
-        elif path: M = load_mask(path)
-        else: raise AkvError(f'{self} has no mask; draw one or leave the scene out')
-        return _resized(M, self.size, exact=True)
-
-    @functools.lru_cache(maxsize=16)
-    def region(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
-        "Where an edit of the product may change pixels of one frame."
-        from akv.media.regions import soft_region
-        return soft_region(self.mask(index), self.feather)
-
-    @functools.cached_property
-    def placebo_mask(self)->np.ndarray: # P [H, W] of {0, 1}
-        "The matched region that a placebo edits. Raises `ManipulationError` where the scene has no room for one."
-        return placebo_region(self.attention_heatmap, self.mask(self.image_frame))[0]
-
-    @functools.cached_property
-    def _placebo_soft(self):
-        from akv.media.regions import soft_region
-        return soft_region(self.placebo_mask, taper=1.)
-
-    def placebo_region(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
-        "Where a placebo may change pixels of one frame: its region, but never the product's."
-        return self._placebo_soft * (self.region(index) == 0)
-
-    @functools.cached_property
-    def attention_heatmap(self)->np.ndarray: # A [H, W] float32 in [0, 1]
-        "The scene's attention heatmap at the frames' size. Raises `AkvError` where there is none."
-        path = self.project.find_attention_heatmap(self.video_id, self.scene_number)
-        if path is None: raise AkvError(f'{self} has no attention heatmap; run `akv attention`')
-        return _resized(load_heatmap(path), self.size, exact=False)
 
     @functools.cached_property
     def keyword(self)->str: # '' where the ad has none
@@ -102,7 +67,47 @@ class SceneSource:
         mask = self.project.find_keyword_mask(self.video_id, self.scene_number)
         return file_hash(self.video or self.image_path), content_hash(*track, *([mask] if mask else []))
 
-def _resized(plane, size, exact): # to (height, width)
-    import cv2
-    if plane.shape == size: return plane
-    return cv2.resize(plane, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR)
+    # The planes below are as large as the frames. The last few are kept, whatever the number of scenes in memory.
+    @functools.lru_cache(maxsize=32)
+    def mask(self, index:int)->np.ndarray: # M [H, W] of {0, 1}
+        "The product in one frame, at the frame's size. Raises `AkvError` where the scene has no mask."
+        path = self.project.find_keyword_mask(self.video_id, self.scene_number)
+        if self.video: M = load_track_mask(self.project, self.video_id, self.scene_number, index)
+        elif path: M = load_mask(path)
+        else: raise AkvError(f'{self} has no mask; draw one or leave the scene out')
+        return M if M.shape == self.size else cv2.resize(M, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+    @functools.lru_cache(maxsize=16)
+    def region(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
+        "Where an edit of the product may change pixels of one frame."
+        return soft_region(self.mask(index), self.feather)
+
+    def heatmap(self,
+        path, # of a heatmap of this scene, any size
+    )->np.ndarray: # A [H, W] float32 in [0, 1]
+        "A heatmap at the frames' size. Raises `ImageError` where it cannot be read."
+        A = load_heatmap(path)
+        return A if A.shape == self.size else cv2.resize(A, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    @property
+    def attention_path(self): # Path
+        "The file of the scene's attention heatmap. Raises `AkvError` where there is none."
+        path = self.project.find_attention_heatmap(self.video_id, self.scene_number)
+        if path is None: raise AkvError(f'{self} has no attention heatmap; run `akv attention`')
+        return path
+
+    @property
+    @functools.lru_cache(maxsize=8)
+    def attention_heatmap(self)->np.ndarray: # A [H, W] float32 in [0, 1]
+        "The scene's attention heatmap at the frames' size. Raises `AkvError` where there is none."
+        return self.heatmap(self.attention_path)
+
+    @functools.lru_cache(maxsize=8)
+    def _placebo(self): # [H, W]: 1 well inside the region that matches the product's, 0 outside
+        return soft_region(placebo_region(self.attention_heatmap, self.mask(self.image_frame))[0], taper=1.)
+
+    def placebo_region(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
+        """Where a placebo may change pixels of one frame: a region that matches the product's, but never the product.
+
+        Raises `ManipulationError` where the scene has no room for one."""
+        return self._placebo() * (self.region(index) == 0)
