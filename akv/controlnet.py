@@ -7,19 +7,68 @@ __all__ = ['StableDiffusionControlNetWrapper']
 
 # %% ../nbs/10_controlnet.ipynb #c912eac2
 import math, contextlib
-from dataclasses import dataclass
+from types import SimpleNamespace
 import diffusers
 import torch
 import numpy as np
 from torch.nn import functional as F
+from fastcore.basics import patch
 from .study.files import AkvError
 from .media.regions import soft_region
+from .sources.weights import quiet_loading
 from .diffusion.control import control_batch, resize_control
-from .diffusion.weights import quiet_loading
-from .diffusion.checkpoints import Checkpoints
-from .diffusion.windows import apply_difference, cut_out, Edit, edit_boxes, resize_picture
-from .diffusion.sampling import (cross_frame, denoise, gradient_shift, guided_prediction, make_scheduler,
-                                    start_steps)
+from .diffusion.geometry import apply_difference, cut_out, Edit, edit_boxes, resize_picture
+from .diffusion.weights import SD15
+from .diffusion.networks import ControlledDiffusion
+from .diffusion.checkpoints import load_checkpoint, save_checkpoint
+from .diffusion.sampling import cross_frame as across_frames, denoise, guided_prediction, make_scheduler, start_steps
+
+# %% ../nbs/10_controlnet.ipynb #8827792b
+class StableDiffusionControlNetWrapper:
+    """A frozen Stable Diffusion with a trainable ControlNet: generates pictures, edits scenes, saves and loads.
+
+    What `networks`, a `ControlledDiffusion`, have can be read and set here: `unet`, `layout`, `predict` and the rest."""
+    def __init__(self,
+        sd_model_name=SD15,       # as for `find_weights`; or `DiffusionParts`
+        controlnet_config=None,   # control_channels 2 or 4, or control_layout MA, MS, MSAK; base_channels; checkpoint
+        device=None,              # torch device; None: the GPU if there is one
+        dtype='float32',          # of frozen weights and of arithmetic: float32, bfloat16, float16
+        lora_rank:int=0,          # of low-rank changes to the UNet's attention; 0: none
+        channels_last=False,      # memory format that convolutions on a GPU prefer
+        compile=False,            # compile UNet and ControlNet at their first use; or a backend of torch.compile
+        fresh=False,              # make a ControlNet from the UNet even if the model comes with one
+        single_file_config=None,  # for a checkpoint in one file: `config` of `load_parts`
+    ):
+        "Raises `AkvError` for missing weights and settings that make no sense."
+        config = dict(controlnet_config or {})
+        checkpoint = config.pop('checkpoint', None)
+        self.networks = ControlledDiffusion(sd_model_name, config, device, dtype, lora_rank, channels_last, compile, fresh,
+                                            single_file_config)
+        if checkpoint: self.load_checkpoint(checkpoint)
+
+    def __getattr__(self, name):
+        if name == 'networks': raise AttributeError(name) # there are none yet
+        return getattr(self.networks, name)
+
+    def __setattr__(self, name, value): # what the networks have is replaced there, where it is used
+        theirs = name != 'networks' and hasattr(self.networks, name)
+        object.__setattr__(self.networks if theirs else self, name, value)
+
+    def __repr__(self): return f'{type(self).__name__}{repr(self.networks).removeprefix(type(self.networks).__name__)}'
+
+    def save_checkpoint(self,
+        folder,     # made, or replaced as a whole
+        card=None,  # text of README.md; or a dict for akv.json, its key 'text' being that text
+        half=False, # store in half precision, for publishing
+    ): # Path, the folder
+        "Save ControlNet and LoRA as `akv.diffusion.checkpoints` does. Raises `OSError` where that cannot be written."
+        return save_checkpoint(self.networks, folder, card, half)
+
+    def load_checkpoint(self,
+        path, # folder of `save_checkpoint`, or of a ControlNet; .pt, .pth, .bin or .safetensors file of weights
+    )->dict:  # what akv.json says; empty if there is none
+        "Load ControlNet and LoRA. Raises `AkvError` where there is no checkpoint, or one that does not fit."
+        return load_checkpoint(self.networks, path)
 
 # %% ../nbs/10_controlnet.ipynb #77e38625
 def _repeat(values, n, what):
@@ -31,69 +80,56 @@ def _generators(seed, n):
     "A generator for each picture, on the CPU, so that neither batch nor device changes the noise."
     return [torch.Generator('cpu').manual_seed(int(s)) for s in _repeat(seed if np.ndim(seed) else [seed], n, 'seeds')]
 
-class _Generating(Checkpoints):
-    "Text to image, by diffusers' own pipeline."
+@patch
+def pipeline(self:StableDiffusionControlNetWrapper,
+    kind='StableDiffusionControlNetPipeline', # or another of diffusers' pipelines with a ControlNet
+    scheduler='unipc',                        # unipc or dpm
+    progress=True,                            # show a bar
+): # the pipeline, sharing this model's weights
+    "This model as a pipeline of diffusers; to be used under `precision()`."
+    with quiet_loading():
+        pipe = getattr(diffusers, kind)(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            controlnet=self.controlnet, scheduler=make_scheduler(self.noise_scheduler, scheduler),
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=None if progress else True, leave=False)
+    return pipe
 
-    def pipeline(self,
-        kind='StableDiffusionControlNetPipeline', # or another of diffusers' pipelines with a ControlNet
-        scheduler='unipc',                        # unipc or dpm
-        progress=True,                            # show a bar
-    ): # the pipeline, sharing this model's weights
-        "This model as a pipeline of diffusers; to be used under `precision()`."
-        with quiet_loading():
-            pipe = getattr(diffusers, kind)(
-                vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
-                controlnet=self.controlnet, scheduler=make_scheduler(self.noise_scheduler, scheduler),
-                safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-        pipe.set_progress_bar_config(disable=None if progress else True, leave=False)
-        return pipe
-
-    def generate(self,
-        prompt,                  # str, or a list of them
-        control_tensor,          # C_t [C, H, W] or [B, C, H, W], numpy or torch
-        num_inference_steps=50,
-        guidance_scale=7.5,      # of the prompt; 1: none
-        seed=None,               # of the noise: a number, the same for each picture, or a list; None: by chance
-        height=None, width=None, # pixels; None: the control tensor's aspect ratio, at the model's area
-        control_scale=1.,        # of what the ControlNet adds
-        scheduler='unipc',       # unipc or dpm
-        progress=True,           # show a bar
-    ): # PIL image for one prompt and [C, H, W], else a list of them
-        "Text to image under control. Raises `AkvError`."
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        single = isinstance(prompt, str) and getattr(control_tensor, 'ndim', 4) == 3
-        size = self._size(control_tensor, width, height)
-        control = control_batch(control_tensor, self.layout, size, self.device)
-        n = max(len(control), len(prompts))
-        with self.precision():
-            images = self.pipeline(scheduler=scheduler, progress=progress)(
-                _repeat(prompts, n, 'prompts'), torch.stack(_repeat(control, n, 'control tensors')), size[1], size[0],
-                num_inference_steps, guidance_scale=float(guidance_scale),
-                controlnet_conditioning_scale=float(control_scale),
-                generator=None if seed is None else _generators(seed, n)).images
-        return images[0] if single else images
-
-    def _size(self, control, width, height): # multiples of 8, as diffusers wants them
-        h, w = (control[0] if isinstance(control, (list, tuple)) else control).shape[-2:]
-        scale = self.image_size / math.sqrt(h * w)
-        return tuple(given or max(8, 8 * round(n * scale / 8)) for given, n in ((width, w), (height, h)))
+@patch
+def generate(self:StableDiffusionControlNetWrapper,
+    prompt,                  # str, or a list of them
+    control_tensor,          # C_t [C, H, W] or [B, C, H, W], numpy or torch
+    num_inference_steps=50,
+    guidance_scale=7.5,      # of the prompt; 1: none
+    seed=None,               # of the noise: a number, the same for each picture, or a list; None: by chance
+    height=None, width=None, # pixels; None: the control tensor's aspect ratio, at the model's area
+    control_scale=1.,        # of what the ControlNet adds
+    scheduler='unipc',       # unipc or dpm
+    progress=True,           # show a bar
+): # PIL image for one prompt and [C, H, W], else a list of them
+    "Text to image under control. Raises `AkvError` where control tensor, numbers or settings do not fit."
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    single = isinstance(prompt, str) and getattr(control_tensor, 'ndim', 4) == 3
+    h, w = (control_tensor[0] if isinstance(control_tensor, (list, tuple)) else control_tensor).shape[-2:]
+    scale = self.image_size / math.sqrt(h * w)
+    size = tuple(given or max(8, 8 * round(n * scale / 8)) for given, n in ((width, w), (height, h))) # multiples of 8
+    control = control_batch(control_tensor, self.layout, size, self.device)
+    n = max(len(control), len(prompts))
+    with self.precision():
+        images = self.pipeline(scheduler=scheduler, progress=progress)(
+            _repeat(prompts, n, 'prompts'), torch.stack(_repeat(control, n, 'control tensors')), size[1], size[0],
+            num_inference_steps, guidance_scale=float(guidance_scale), controlnet_conditioning_scale=float(control_scale),
+            generator=None if seed is None else _generators(seed, n)).images
+    return images[0] if single else images
 
 # %% ../nbs/10_controlnet.ipynb #d6af817e
-@dataclass
-class _Scene:
-    "One scene to edit, as the model is shown it."
-    image:np.ndarray     # uint8 [H, W, 3]
-    region:np.ndarray    # [H, W] in [0, 1]
-    box:tuple            # from `edit_box`
-    window:np.ndarray    # uint8 [S, S, 3], what is in it
-    inside:np.ndarray    # [S, S], above 0 where the region is
-    control:np.ndarray   # [C, S, S]
-    reference:np.ndarray # [C, S, S]
-    prompt:str
-    generator:object
-
-def _scene(model, image, mask, box, control, prompt, reference, region, generator):
-    S, mask = model.image_size, _check_picture(image, mask)
+def _shown(model, image, mask, box, control, prompt, reference, region, generator):
+    "One scene to edit, as the model is shown it: window uint8 [S, S, 3], inside [S, S], control [C, S, S] and the rest."
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise AkvError(f"image is {found}; it must be a uint8 array [H, W, 3]")
+    S, mask = model.image_size, np.asarray(mask)
+    if mask.shape != image.shape[:2]: raise AkvError(f"mask is {mask.shape}, but its image {image.shape[:2]}")
     region = soft_region(mask) if region is None else np.asarray(region, np.float32)
     if region.shape != mask.shape: raise AkvError(f"region is {region.shape}, but its image {mask.shape}")
     def seen(C):
@@ -101,73 +137,13 @@ def _scene(model, image, mask, box, control, prompt, reference, region, generato
         return resize_control(np.moveaxis(cut_out(whole, box, 'constant'), -1, 0), model.layout, (S, S))
     inside = resize_picture(cut_out((region > 0).astype(np.float32), box, 'constant'), (S, S))
     control = seen(control)
-    return _Scene(image, region, box, resize_picture(cut_out(image, box), (S, S)), inside, control,
-                  control if reference is None else seen(reference), prompt, generator)
+    return SimpleNamespace(
+        image=image, region=region, box=box, window=resize_picture(cut_out(image, box), (S, S)), inside=inside,
+        control=control, reference=control if reference is None else seen(reference), prompt=prompt, generator=generator)
 
-def _check_picture(image, mask):
-    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise AkvError(f"image is {found}; it must be a uint8 array [H, W, 3]")
-    mask = np.asarray(mask)
-    if mask.shape != image.shape[:2]: raise AkvError(f"mask is {mask.shape}, but its image {image.shape[:2]}")
-    return mask
-
-# %% ../nbs/10_controlnet.ipynb #8827792b
-class StableDiffusionControlNetWrapper(_Generating):
-    "A frozen Stable Diffusion with a trainable ControlNet: generates pictures, edits scenes, saves and loads."
-
-    def edit(self,
-        image,                  # uint8 [H, W, 3], or a list of them, sizes may differ
-        keyword_mask,           # M [H, W]; for a list of images: a list
-        control_tensor,         # C_t [C, H, W] of the whole picture, any size; for a list: a list or [B, C, H, W]
-        prompt,                 # str; for a list: a list, or one for all
-        strength=.4,            # above 0, to 1: how far back towards noise
-        num_inference_steps=20, # from pure noise; strength x this many are done
-        guidance_scale=1.,      # of the prompt; 1: none
-        control_scale=1.,       # of what the ControlNet adds; 0: the UNet alone
-        control_guidance=1.,    # pushes away from what `reference_control` gives; 1: not
-        reference_control=None, # C_t of the unchanged scene, as control_tensor
-        seed=0,                 # of the noise: a number, the same for each picture, or a list
-        region=None,            # [H, W] in [0, 1] that may change; None: `soft_region` of the mask
-        margin=.25,             # around M, as a share of its longer side, in what the model is shown
-        scheduler='unipc',      # unipc or dpm
-        guidance=None,          # pictures [B, 3, h, w] -> number to raise, as for `gradient_shift`; None: off
-        batch_size=8,           # pictures at a time
-        cross_frame=False,      # the images are frames of one scene, in order: attend to the first and the previous
-        residual=None,          # difference from the VAE's picture of the source; None: where the box is larger
-        return_difference=False, # give `Edit` tuples
-    ): # uint8 [H, W, 3], or a list of them; `Edit` if asked for
-        "Edit scenes inside the product's mask; every byte outside the region stays. Raises `AkvError`."
-        single = isinstance(image, np.ndarray) and image.ndim == 3
-        images = [image] if single else list(image)
-        def each(values, what): # one for every picture
-            if values is None: return [None] * len(images)
-            return _repeat([values] if single or isinstance(values, str) else list(values), len(images), what)
-        masks = each(keyword_mask, 'masks')
-        boxes = edit_boxes(masks, self.image_size, margin, cross_frame and not single) if images else []
-        columns = (masks, boxes, each(control_tensor, 'control tensors'), each(prompt, 'prompts'),
-                   each(reference_control, 'reference controls'), each(region, 'regions'),
-                   _generators(seed, len(images)) if images else [])
-        if cross_frame and len(images) > batch_size:
-            raise AkvError(f"cross_frame edits the frames of a scene in one batch: give at most batch_size "
-                           f"({batch_size}), not {len(images)}, or raise it")
-        scenes = [_scene(self, *scene) for scene in zip(images, *columns)]
-        how = dict(strength=strength, steps=num_inference_steps, guidance_scale=guidance_scale,
-                   control_scale=control_scale, control_guidance=control_guidance, scheduler=scheduler,
-                   guidance=guidance, residual=residual)
-        batches = [scenes[i:i + batch_size] for i in range(0, len(scenes), batch_size)]
-        with _attending(self, len(images) if cross_frame else 1):
-            edits = [e for batch in batches for e in _edit_batch(self, batch, **how)]
-        if not return_difference: edits = [e.image for e in edits]
-        return edits[0] if single else edits
-
-def _attending(model, frames):
-    "`cross_frame`, where there are frames to attend to."
-    return cross_frame(model, frames) if frames > 1 else contextlib.nullcontext()
-
-def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, control_guidance, scheduler, guidance,
-                residual):
-    "Edit scenes together."
+# %% ../nbs/10_controlnet.ipynb #e956cf3c
+def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, control_guidance, scheduler, residual):
+    "`Edit` of each scene; they are painted together."
     def stack(name): return torch.from_numpy(np.stack([getattr(s, name) for s in scenes])).to(model.device)
     x = stack('window').permute(0, 3, 1, 2).float() / 127.5 - 1
     z_0, control, reference = model.encode_image(x), stack('control'), stack('reference')
@@ -178,8 +154,7 @@ def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, c
     def guided(z, t):
         return guided_prediction(predict, z, t, text, control, null_text, guidance_scale, reference, control_guidance)
     solver = make_scheduler(model.noise_scheduler, scheduler)
-    z = denoise(z_0, noise, inside, guided, solver, start_steps(solver, strength, steps), strength,
-                guidance and gradient_shift(model, guidance))
+    z = denoise(z_0, noise, inside, guided, solver, start_steps(solver, strength, steps), strength)
     apart = [s.box[2] > model.image_size if residual is None else residual for s in scenes]
     with torch.no_grad():
         painted = model.decode_latents(z).clamp(-1, 1)
@@ -187,3 +162,50 @@ def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, c
     for i, scene in enumerate(scenes):
         difference = (127.5 * (painted[i] - (source if apart[i] else x)[i])).permute(1, 2, 0).cpu().numpy()
         yield Edit(apply_difference(scene.image, difference, scene.box, scene.region), difference, scene.box)
+
+# %% ../nbs/10_controlnet.ipynb #a3515510
+@patch
+def edit(self:StableDiffusionControlNetWrapper,
+    image,                  # uint8 [H, W, 3], or a list of them, sizes may differ
+    keyword_mask,           # M [H, W]; for a list of images: a list
+    control_tensor,         # C_t [C, H, W] of the whole picture, any size; for a list: a list or [B, C, H, W]
+    prompt,                 # str; for a list: a list, or one for all
+    strength=.4,            # above 0, to 1: how far back towards noise
+    num_inference_steps=20, # from pure noise; strength x this many are done
+    guidance_scale=1.,      # of the prompt; 1: none
+    control_scale=1.,       # of what the ControlNet adds; 0: the UNet alone
+    control_guidance=1.,    # pushes away from what `reference_control` gives; 1: not
+    reference_control=None, # C_t of the unchanged scene, as control_tensor
+    seed=0,                 # of the noise: a number, the same for each picture, or a list
+    region=None,            # [H, W] in [0, 1] that may change; None: `soft_region` of the mask
+    margin=.25,             # around M, as a share of its longer side, in what the model is shown
+    scheduler='unipc',      # unipc or dpm
+    batch_size=8,           # pictures at a time
+    cross_frame=False,      # the images are frames of one scene, in order: attend to the first and the previous
+    residual=None,          # difference from the VAE's picture of the source; None: where the box is larger
+    return_difference=False, # give `Edit` tuples
+): # uint8 [H, W, 3], or a list of them; `Edit` if asked for
+    """Edit scenes inside the product's mask; every byte outside the region stays.
+
+    Raises `AkvError` where picture, mask, control tensor, numbers or settings do not fit."""
+    single = isinstance(image, np.ndarray) and image.ndim == 3
+    images = [image] if single else list(image)
+    if not images: return []
+    def each(values, what): # one for every picture
+        if values is None: return [None] * len(images)
+        return _repeat([values] if single or isinstance(values, str) else list(values), len(images), what)
+    masks = each(keyword_mask, 'masks')
+    boxes = edit_boxes(masks, self.image_size, margin, cross_frame and not single)
+    columns = (masks, boxes, each(control_tensor, 'control tensors'), each(prompt, 'prompts'),
+               each(reference_control, 'reference controls'), each(region, 'regions'), _generators(seed, len(images)))
+    if cross_frame and len(images) > batch_size:
+        raise AkvError(f"cross_frame edits the frames of a scene in one batch: give at most batch_size "
+                       f"({batch_size}), not {len(images)}, or raise it")
+    scenes = [_shown(self, *scene) for scene in zip(images, *columns)]
+    together = cross_frame and len(images) > 1
+    with across_frames(self, len(images)) if together else contextlib.nullcontext():
+        edits = [e for i in range(0, len(scenes), batch_size)
+                 for e in _edit_batch(self, scenes[i:i + batch_size], strength, num_inference_steps, guidance_scale,
+                                      control_scale, control_guidance, scheduler, residual)]
+    if not return_difference: edits = [e.image for e in edits]
+    return edits[0] if single else edits

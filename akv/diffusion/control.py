@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CONTROL_LAYOUTS', 'ControlError', 'control_layout', 'resize_mask', 'with_total', 'resize_heatmap',
-           'ControlTensorBuilder', 'check_control', 'resize_control', 'control_batch']
+           'ControlTensorBuilder', 'resize_control', 'control_batch']
 
 # %% ../../nbs/diffusion/02_control.ipynb #d0a5ad31
 import numpy as np
 from ..study.files import AkvError, notice
-from ..alignment import attention_proportion, scale_to_total, ManipulationError
+from ..alignment import attention_proportion as share_of, ManipulationError, scale_to_total
 
 # %% ../../nbs/diffusion/02_control.ipynb #5b1729a7
 CONTROL_LAYOUTS = dict(MA=('M', 'A'), MS=('M', 'S'), MSAK=('M', 'S', 'A', 'K'))
@@ -27,7 +27,7 @@ def control_layout(
     raise ControlError(f"there is no control layout {layout!r}; choose {', '.join(CONTROL_LAYOUTS)}, or 2 or 4")
 
 # %% ../../nbs/diffusion/02_control.ipynb #13ba0514
-def _resized(plane, size):
+def _resized_plane(plane, size):
     "float32 [H, W] at another (width, height): averaged where it shrinks, linear where it grows."
     import cv2
     plane = np.ascontiguousarray(plane, dtype=np.float32)
@@ -36,16 +36,18 @@ def _resized(plane, size):
     if smaller != (w, h): plane = cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA)
     return plane if smaller == tuple(size) else cv2.resize(plane, tuple(size), interpolation=cv2.INTER_LINEAR)
 
+# %% ../../nbs/diffusion/02_control.ipynb #75bd15bb
 def resize_mask(
     keyword_mask, # M [H, W], 1 = product
     size:tuple,   # (width, height), pixels
 )->np.ndarray:    # float32 [height, width] of 0 and 1
     "A mask at another size, still binary; one that is not empty does not become so."
     M = (np.asarray(keyword_mask) > .5).astype(np.float32)
-    if M.shape[::-1] == tuple(size) or not M.any(): return _resized(M, size)
-    covered = _resized(M, size)
+    if M.shape[::-1] == tuple(size) or not M.any(): return _resized_plane(M, size)
+    covered = _resized_plane(M, size)
     return (covered >= min(.5, covered.max())).astype(np.float32)
 
+# %% ../../nbs/diffusion/02_control.ipynb #1afbe701
 def with_total(
     heatmap,     # [H, W], 0 or more, not zero everywhere
     total:float, # wanted sum, at most H W
@@ -61,25 +63,19 @@ def resize_heatmap(
     "A heatmap at another size, its mean kept as far as [0, 1] has room."
     A = np.asarray(attention_heatmap, dtype=np.float32)
     if A.shape[::-1] == tuple(size): return A.copy()
-    changed = _resized(A, size).clip(0, 1).astype(np.float64)
+    changed = _resized_plane(A, size).clip(0, 1).astype(np.float64)
     return with_total(changed, A.mean(dtype=np.float64) * changed.size) if changed.any() else changed.astype(np.float32)
 
 # %% ../../nbs/diffusion/02_control.ipynb #975f9f16
-def _plane(values, name):
-    "A map as float32 [H, W] in [0, 1], or an error that names it."
-    values = np.asarray(values)
-    what = f"channel {name} ({_MEANING[name]})"
-    if values.ndim != 2 or not values.size: raise ControlError(f"{what} has shape {values.shape}; wanted [H, W]")
-    _check_values(values, what)
-    return (values > .5).astype(np.float32) if name == 'M' else values.astype(np.float32)
-
 def _check_values(values, what):
+    "Raises `ControlError` for values that are not numbers in [0, 1]."
     low, high = values.min(), values.max()
     if not np.isfinite([low, high]).all(): raise ControlError(f"{what} holds NaN or infinite values; make it again")
     if low < 0 or high > 1 + 1e-6:
         raise ControlError(f"{what} has values from {low:g} to {high:g}; wanted 0 to 1: "
                            "divide 8-bit maps by 255 and 16-bit maps by 65535")
 
+# %% ../../nbs/diffusion/02_control.ipynb #6d5965ef
 class ControlTensorBuilder:
     "Stacks a scene's maps as the channels that a ControlNet was trained with."
     def __init__(self,
@@ -104,35 +100,34 @@ class ControlTensorBuilder:
         attention_proportion=None, # share s in [0, 1]; None: sum(M A) / sum(A)
     )->np.ndarray: # C_t float32 [C, H, W] in [0, 1]
         "The control tensor. Raises `ControlError` that names the channel, what was found and what is wanted."
-        maps = dict(M=_plane(keyword_mask, 'M'), A=_plane(attention_heatmap, 'A'))
         wanted = CONTROL_LAYOUTS[self.layout]
-        if 'K' in wanted and keyword_heatmap is not None: maps['K'] = _plane(keyword_heatmap, 'K')
-        maps = self._same_size(maps)
+        given = dict(M=keyword_mask, A=attention_heatmap)
+        if 'K' in wanted and keyword_heatmap is not None: given['K'] = keyword_heatmap
+        maps = {}
+        for name, values in given.items():
+            values, what = np.asarray(values), f"channel {name} ({_MEANING[name]})"
+            if values.ndim != 2 or not values.size:
+                raise ControlError(f"{what} has shape {values.shape}; wanted [H, W]")
+            _check_values(values, what)
+            maps[name] = plane = (values > .5 if name == 'M' else values).astype(np.float32)
+            if self.image_size: maps[name] = (resize_mask if name == 'M' else resize_heatmap)(plane, self.image_size)
+            elif plane.shape != maps['M'].shape:
+                raise ControlError(f"{what} has shape {plane.shape}, channel M {maps['M'].shape}; "
+                                   "wanted the same, or an image_size to bring them to")
         if 'K' in wanted and 'K' not in maps:
             notice("no keyword heatmap: channel K of the control tensor is the keyword mask")
             maps['K'] = maps['M']
-        if 'S' in wanted: maps['S'] = maps['M'] * np.float32(_share(maps, attention_proportion))
+        if 'S' in wanted:
+            what, s = f"channel S ({_MEANING['S']})", attention_proportion
+            if s is None:
+                try: s = share_of(maps['A'].clip(0, 1), maps['M'])
+                except ManipulationError as e: raise ControlError(f"{what}: {e}") from e
+            if not (np.isscalar(s) and np.isfinite(s) and 0 <= s <= 1):
+                raise ControlError(f"{what}: attention_proportion is {s!r}; wanted a number from 0 to 1")
+            maps['S'] = maps['M'] * np.float32(s)
         return np.stack([maps[name] for name in wanted])
 
     __call__ = build
-
-    def _same_size(self, maps):
-        if self.image_size:
-            return {name: (resize_mask if name == 'M' else resize_heatmap)(plane, self.image_size)
-                    for name, plane in maps.items()}
-        for name, plane in maps.items():
-            if plane.shape != maps['M'].shape:
-                raise ControlError(f"channel {name} ({_MEANING[name]}) has shape {plane.shape}, channel M "
-                                   f"{maps['M'].shape}; wanted the same, or an image_size to bring them to")
-        return maps
-
-def _share(maps, s):
-    if s is None:
-        try: return attention_proportion(maps['A'].clip(0, 1), maps['M'])
-        except ManipulationError as e: raise ControlError(f"channel S ({_MEANING['S']}): {e}") from e
-    if not (np.isscalar(s) and np.isfinite(s) and 0 <= s <= 1):
-        raise ControlError(f"channel S ({_MEANING['S']}): attention_proportion is {s!r}; wanted a number from 0 to 1")
-    return s
 
 # %% ../../nbs/diffusion/02_control.ipynb #13de9283
 def _array(control):
@@ -142,16 +137,16 @@ def _array(control):
         return (control.float() if control.is_floating_point() else control).numpy()
     return np.asarray(control)
 
-def _is_share(S, M):
+def _is_painted_share(S, M):
     "Is S one number on M and nothing elsewhere? For [H, W]."
     on = S[M > .5]
     return not S[M <= .5].any() and (not on.size or np.ptp(on) <= 2e-3)
 
-def check_control(
+def _check_control(
     control,     # [C, H, W] or [B, C, H, W], numpy or torch
     layout='MA', # one of CONTROL_LAYOUTS; 2 (MA or MS, whichever it is) or 4 channels
 )->None:
-    "Check shape, type and range of a control tensor. Raises `ControlError` that names channel, found and wanted."
+    "Raises `ControlError` where shape, type or range of a control tensor is wrong; it names channel, found and wanted."
     names = CONTROL_LAYOUTS[control_layout(layout)]
     values = _array(control)
     if values.ndim not in (3, 4) or values.shape[-3] != len(names) or not values.size:
@@ -165,31 +160,27 @@ def check_control(
         if not np.isin(planes['M'], (0, 1)).all():
             raise ControlError(f"channel M ({_MEANING['M']}) has values between 0 and 1; wanted 0 and 1 only: "
                                "binarise it at 0.5, and resize it with `resize_control`")
-        if 'S' in planes and not _is_share(planes['S'], planes['M']):
+        if 'S' in planes and not _is_painted_share(planes['S'], planes['M']):
             raise ControlError(f"channel S ({_MEANING['S']}) is not one number on M and 0 elsewhere; "
                                f"wanted layout {layout}: is this A?")
 
 # %% ../../nbs/diffusion/02_control.ipynb #b309590a
-def _layout_here(control, layout):
-    "The layout, where two channels may be MA or MS: S is known by being one number on the mask."
-    if layout == 2: return 'MS' if _is_share(control[1], control[0]) else 'MA'
-    return control_layout(layout)
-
 def resize_control(
     control:np.ndarray, # [C, H, W] in [0, 1]
     layout='MA',        # one of CONTROL_LAYOUTS; 2 (MA or MS, whichever it is) or 4 channels
     size:tuple=None,    # (width, height), pixels; None: as it is
 )->np.ndarray:          # float32 [C, height, width]
-    "A control tensor at another size: M binary, A's mean kept, S one number on M. Raises `ControlError`."
+    "A control tensor at another size: M binary, A's mean kept, S one number on M. Raises `ControlError` for a bad one."
     control = _array(control)
     if control.ndim != 3: raise ControlError(f"control tensor has shape {tuple(control.shape)}; wanted [C, H, W]")
-    check_control(control, layout)
+    _check_control(control, layout)
     h, w = control.shape[1:]
     if size is None or (w, h) == tuple(size): return control.astype(np.float32)
     if max(w * size[1], h * size[0]) > 1.02 * min(w * size[1], h * size[0]):
         notice(f"control tensor of {w} x {h} pixels is squashed to {size[0]} x {size[1]}; crop or pad it instead",
                key='squashed control')
-    names = CONTROL_LAYOUTS[_layout_here(control, layout)]
+    if layout == 2: layout = 'MS' if _is_painted_share(control[1], control[0]) else 'MA' # S is one number on the mask
+    names = CONTROL_LAYOUTS[control_layout(layout)]
     planes = dict(zip(names, control))
     resized = {name: resize_heatmap(planes[name], size) for name in names if name in 'AK'}
     resized['M'] = resize_mask(planes['M'], size)
@@ -204,7 +195,7 @@ def control_batch(
     device='cpu',       # torch device
     dtype=None,         # torch dtype; None is float32
 ): # torch [B, C, height, width] in [0, 1]
-    "Control tensors as the network takes them, checked and resized here. Raises `ControlError`."
+    "Control tensors as the network takes them, checked and resized. Raises `ControlError` for one that does not fit."
     import torch
     several = list(control) if isinstance(control, (list, tuple)) else _array(control)
     if not isinstance(several, list) and several.ndim == 3: several = [several]

@@ -18,7 +18,7 @@ class LatentCache(Dataset):
 
     Mirrored copies have latents of their own where the dataset mirrors."""
     def __init__(self,
-        dataset:'SceneItems', # without transform
+        dataset, # as `akv.dataset` has them, without transform
         encode_image, # [B, 3, H, W] in [-1, 1], on the CPU -> scaled latents [B, c, h, w], on any device
         encode_prompt, # list of str -> [B, tokens, d]
         folder, # where the cache lies; runs share it
@@ -29,10 +29,12 @@ class LatentCache(Dataset):
         progress:bool=True, # show a bar while encoding
     ):
         "Encodes what is not in the folder. Raises `AkvError` for a dataset with a transform, whose results have no hash."
+        from safetensors import safe_open
         if dataset.transform: raise AkvError('a dataset with a transform cannot be cached; transform the batches')
         self.dataset, self.encode_image, self.encode_prompt, self.draws = dataset, encode_image, encode_prompt, draws
         self.folder, self._texts, self._files, self._open = Path(folder)/model_hash[:16], {}, {}, {}
-        self._find()
+        for path in sorted(self.folder.glob('*.safetensors')) if self.folder.is_dir() else ():
+            with safe_open(path, 'pt') as file: self._files.update(dict.fromkeys(file.keys(), path))
         with torch.no_grad(): self._build(batch_size, block, progress)
 
     def __len__(self): return len(self.dataset)
@@ -40,7 +42,6 @@ class LatentCache(Dataset):
         if name.startswith('_') or name == 'dataset': raise AttributeError(name)
         return getattr(self.dataset, name)
     def __getstate__(self): return self.__dict__ | dict(_open={}, encode_image=None, encode_prompt=None)
-
     def __getitem__(self, index): return self.sample(index, self.dataset.mirrored(index))
 
     def sample(self, index, mirrored=False):
@@ -57,18 +58,13 @@ class LatentCache(Dataset):
     )->torch.Tensor: # [tokens, d]
         "A prompt's states, encoded once."
         if prompt not in self._texts:
-            name = _text_name(prompt)
-            if name not in self._files: self._write({name: _plain_tensor(self.encode_prompt([prompt])[0])})
+            name = f'text-{content_hash(prompt)[:40]}'
+            if name not in self._files: self._write({name: self.encode_prompt([prompt])[0]})
             self._texts[prompt] = self._get(name)
         return self._texts[prompt]
 
     def _name(self, index, mirrored, draw):
         return f"{self.dataset.key(index)[:40]}-{'mirrored' if mirrored else 'plain'}-{draw}"
-
-    def _find(self):
-        from safetensors import safe_open
-        for path in sorted(self.folder.glob('*.safetensors')) if self.folder.is_dir() else ():
-            with safe_open(path, 'pt') as file: self._files.update(dict.fromkeys(file.keys(), path))
 
     def _get(self, name):
         from safetensors import safe_open
@@ -79,7 +75,8 @@ class LatentCache(Dataset):
     def _write(self, tensors):
         from safetensors.torch import save
         path = self.folder/f'{content_hash(sorted(tensors))[:40]}.safetensors'
-        with atomic_path(path) as part: part.write_bytes(save(tensors))
+        plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        with atomic_path(path) as part: part.write_bytes(save(plain))
         self._files.update(dict.fromkeys(tensors, path))
 
     def _build(self, batch_size, block_size, progress):
@@ -92,12 +89,8 @@ class LatentCache(Dataset):
             chunk = todo[start:start + batch_size]
             x = torch.stack([self.dataset.sample(*item)['image'] for item in chunk])
             for draw in range(self.draws):
-                z = _plain_tensor(self.encode_image(x))
+                z = self.encode_image(x).detach().cpu()
                 block |= {self._name(*item, draw): latent.clone() for item, latent in zip(chunk, z)}
             if len(block) >= block_size: self._write(block); block = {}
         if block: self._write(block)
         for prompt in ('', *sorted({self.dataset.facts(i)['keyword'] for i in range(len(self))})): self.text(prompt)
-
-def _text_name(prompt): return f'text-{content_hash(prompt)[:40]}'
-
-def _plain_tensor(x): return x.detach().cpu().contiguous()

@@ -7,28 +7,32 @@ __all__ = ['hint_widths', 'fresh_controlnet', 'torch_dtype', 'ControlledDiffusio
 
 # %% ../../nbs/diffusion/06_networks.ipynb #c8abcb88
 import math, contextlib
+from pathlib import Path
 import diffusers
 import torch
-from ..study.files import AkvError, notice, read_json
+from fastcore.basics import patch
+from ..study.files import AkvError, content_hash, notice, read_json
+from ..sources.weights import quiet_loading
 from .control import control_layout
-from .weights import DiffusionParts, load_parts, quiet_loading, SD15
+from .weights import DiffusionParts, load_parts, SD15
 
 # %% ../../nbs/diffusion/06_networks.ipynb #dd3489c9
 def hint_widths(
     factor:int,           # pixels to a latent, a power of 2
     base_channels:int=64, # b: widths b/4, b/2, 3b/2, 4b, which at 64 are diffusers' own
 )->tuple:                 # log2(factor) + 1 widths
-    "Channels of the convolutions that read the control tensor: they halve its size once less than they are many."
+    "Channels of the convolutions that read the control tensor; all but the first halve its size."
     b, n = base_channels, int(math.log2(factor)) + 1
     widths = b // 4, b // 2, 3 * b // 2, 4 * b
     return widths[:n] + widths[-1:] * (n - len(widths))
 
+# %% ../../nbs/diffusion/06_networks.ipynb #95d8506f
 def fresh_controlnet(
     parts:DiffusionParts,
     control_channels:int=2, # C, 2 or 4
     base_channels:int=64,   # b of `hint_widths`
 ): # ControlNetModel, float32, on the UNet's device
-    "A ControlNet that starts as a copy of the UNet's encoder, and adds nothing yet. Raises `AkvError`."
+    "A copy of the UNet's encoder that adds nothing yet. Raises `AkvError` for other than 2 or 4 channels."
     if control_channels not in (2, 4): raise AkvError(f"control_channels is {control_channels!r}; it must be 2 or 4")
     with torch.device(parts.unet.device):
         return diffusers.ControlNetModel.from_unet(
@@ -36,22 +40,23 @@ def fresh_controlnet(
             conditioning_embedding_out_channels=hint_widths(parts.factor, base_channels)).float()
 
 # %% ../../nbs/diffusion/06_networks.ipynb #ed7ef3c6
-_DTYPES = dict(no='float32', fp32='float32', bf16='bfloat16', fp16='float16')
-
 def torch_dtype(
     name, # float32, bfloat16, float16; no, bf16 and fp16 as settings have them; or a torch dtype
 ): # torch dtype
-    "The number format of a name. Raises `AkvError`."
+    "The number format of a name. Raises `AkvError` for an unknown one."
     if isinstance(name, torch.dtype): return name
-    name = _DTYPES.get(name, name)
-    if name not in _DTYPES.values(): raise AkvError(f"dtype is {name!r}; it must be float32, bfloat16 or float16")
+    names = dict(no='float32', fp32='float32', bf16='bfloat16', fp16='float16')
+    name = names.get(name, name)
+    if name not in names.values(): raise AkvError(f"dtype is {name!r}; it must be float32, bfloat16 or float16")
     return getattr(torch, name)
 
+# %% ../../nbs/diffusion/06_networks.ipynb #db49453e
 def _controlnet_config(given):
     "The ControlNet's settings, complete."
-    config = dict(control_channels=None, control_layout=None, layout=None, base_channels=64, checkpoint=None)
+    config = dict(control_channels=None, control_layout=None, layout=None, base_channels=64)
     if unknown := set(given or {}) - set(config):
-        raise AkvError(f"controlnet_config has no setting {', '.join(sorted(unknown))}; it has {', '.join(config)}")
+        raise AkvError(f"controlnet_config has no setting {', '.join(sorted(unknown))}; "
+                       f"it has {', '.join([*config, 'checkpoint'])}")
     config |= dict(given or {})
     layout = control_layout(config['control_layout'] or config['layout'] or config['control_channels'] or 2)
     channels = 4 if layout == 'MSAK' else 2
@@ -69,11 +74,11 @@ def _start_controlnet(parts, config, fresh):
     return fresh_controlnet(parts, config['control_channels'], config['base_channels'])
 
 # %% ../../nbs/diffusion/06_networks.ipynb #6522bca1
-class _Networks:
-    "What the model is made of."
+class ControlledDiffusion:
+    "A frozen Stable Diffusion with a trainable ControlNet: latents, prompts, predictions."
     def __init__(self,
         sd_model_name=SD15,       # as for `find_weights`; or `DiffusionParts`
-        controlnet_config=None,   # control_channels 2 or 4, or control_layout MA, MS, MSAK; base_channels; checkpoint
+        controlnet_config=None,   # control_channels 2 or 4, or control_layout MA, MS, MSAK; base_channels
         device=None,              # torch device; None: the GPU if there is one
         dtype='float32',          # of frozen weights and of arithmetic: float32, bfloat16, float16
         lora_rank:int=0,          # of low-rank changes to the UNet's attention; 0: none
@@ -82,10 +87,10 @@ class _Networks:
         fresh=False,              # make a ControlNet from the UNet even if the model comes with one
         single_file_config=None,  # for a checkpoint in one file: `config` of `load_parts`
     ):
-        "Raises `AkvError` for weights that are not there and settings that make no sense."
+        "Raises `AkvError` for missing weights and settings that make no sense."
         config = _controlnet_config(controlnet_config)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.dtype, self.compile, self._compiled = torch_dtype(dtype), compile, None
+        self.dtype, self.compile = torch_dtype(dtype), compile
         self.parts = parts = (sd_model_name if isinstance(sd_model_name, DiffusionParts)
                               else load_parts(sd_model_name, self.dtype, single_file_config))
         self.name, self.noise_scheduler, self.tokenizer = parts.name, parts.scheduler, parts.tokenizer
@@ -96,30 +101,10 @@ class _Networks:
         self.text_encoder = parts.text_encoder.to(self.device)
         self.controlnet, self.lora_rank = _start_controlnet(parts, config, fresh).to(**placed).eval(), 0
         if lora_rank: self.add_lora(lora_rank)
-        if config['checkpoint']: self.load_checkpoint(config['checkpoint'])
 
     def __repr__(self):
         return (f"{type(self).__name__}({self.name!r}, layout={self.layout!r}, lora_rank={self.lora_rank}, "
                 f"device={str(self.device)!r}, dtype={str(self.dtype)[6:]!r})")
-
-    def add_lora(self,
-        rank:int, # of the two thin matrices
-    ):
-        "Add trainable low-rank changes (Hu et al., 2021) to the attention of the frozen UNet; they start as nothing."
-        from peft import LoraConfig
-        if self.lora_rank: raise AkvError(f"the model has LoRA of rank {self.lora_rank} already")
-        self.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights='gaussian',
-                                         target_modules=['to_q', 'to_k', 'to_v', 'to_out.0']))
-        self.lora_rank = rank
-        for parameter in self.lora_parameters(): parameter.data = parameter.data.float()
-
-    def lora_parameters(self)->list: # of torch parameters, float32
-        "What LoRA trains."
-        return [p for name, p in self.unet.named_parameters() if 'lora_' in name]
-
-    def trainable_parameters(self)->list: # of torch parameters, float32
-        "What training changes: ControlNet and LoRA, nothing else."
-        return [*self.controlnet.parameters(), *self.lora_parameters()]
 
     @property
     def factor(self)->int: # pixels to a latent
@@ -142,78 +127,101 @@ class _Networks:
         "What the UNet predicts."
         return self.noise_scheduler.config.prediction_type
 
+# %% ../../nbs/diffusion/06_networks.ipynb #3541b7c7
+@patch
+def add_lora(self:ControlledDiffusion,
+    rank:int, # of the two thin matrices
+):
+    "Add trainable low-rank changes to the frozen UNet's attention; they start as nothing (Hu et al., 2021)."
+    from peft import LoraConfig
+    if self.lora_rank: raise AkvError(f"the model has LoRA of rank {self.lora_rank} already")
+    self.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights='gaussian',
+                                     target_modules=['to_q', 'to_k', 'to_v', 'to_out.0']))
+    self.lora_rank = rank
+    for parameter in self.lora_parameters(): parameter.data = parameter.data.float()
+
+@patch
+def lora_parameters(self:ControlledDiffusion)->list: # of torch parameters, float32
+    "What LoRA trains."
+    return [p for name, p in self.unet.named_parameters() if 'lora_' in name]
+
+@patch
+def trainable_parameters(self:ControlledDiffusion)->list: # of torch parameters, float32
+    "What training changes: ControlNet and LoRA, nothing else."
+    return [*self.controlnet.parameters(), *self.lora_parameters()]
+
+@patch(as_prop=True)
+def hash(self:ControlledDiffusion)->str: # 64 hex digits
+    "What makes its edits what they are: base, ControlNet, LoRA, dtype; computed anew each time."
+    def values(parameters): return [p.detach().float().cpu().numpy() for p in parameters]
+    base = values([self.unet.conv_in.weight, self.unet.conv_out.weight])
+    trained = values(self.trainable_parameters())
+    return content_hash(Path(self.name).name, str(self.dtype), self.layout, base, trained)
+
+# %% ../../nbs/diffusion/06_networks.ipynb #62de9377
+@patch
+def precision(self:ControlledDiffusion): # context manager
+    "The arithmetic of `dtype` for weights that are float32."
+    if self.dtype == torch.float32 or self.device.type == 'meta': return contextlib.nullcontext()
+    return torch.autocast(self.device.type, dtype=self.dtype)
+
+@patch
+@torch.no_grad()
+def encode_image(self:ControlledDiffusion,
+    x,              # pictures [B, 3, H, W] in [-1, 1]
+    sample=False,   # draw from the encoder's distribution, instead of taking its mean
+    generator=None, # torch generator of the draw
+): # scaled latents z [B, 4, H / factor, W / factor], float32
+    "Pictures as latents. Raises `AkvError` for sides that are not multiples of the factor."
+    if x.shape[-1] % self.factor or x.shape[-2] % self.factor:
+        raise AkvError(f"picture is {x.shape[-1]} x {x.shape[-2]}; its sides must be multiples of {self.factor}")
+    found = self.vae.encode(x.to(self.device, self.dtype)).latent_dist
+    return (found.sample(generator) if sample else found.mode()).float() * self.vae.config.scaling_factor
+
+@patch
+def decode_latents(self:ControlledDiffusion,
+    z, # scaled latents [B, 4, h, w]
+): # pictures [B, 3, h * factor, w * factor], about [-1, 1], float32
+    "Latents as pictures; gradients flow through."
+    return self.vae.decode(z.to(self.device, self.dtype) / self.vae.config.scaling_factor).sample.float()
+
+@patch
+@torch.no_grad()
+def encode_prompt(self:ControlledDiffusion,
+    prompts, # list of str
+): # [B, T, D] float32
+    "Prompts as the text encoder's states; what is longer than its window is cut off."
+    tokens = self.tokenizer(list(prompts), padding='max_length', max_length=self.tokenizer.model_max_length,
+                            truncation=True, return_tensors='pt').input_ids
+    return self.text_encoder(tokens.to(self.device))[0].float()
+
 # %% ../../nbs/diffusion/06_networks.ipynb #addefda9
-class ControlledDiffusion(_Networks):
-    "A frozen Stable Diffusion with a trainable ControlNet: latents, prompts, predictions."
-
-    def precision(self): # context manager
-        "The arithmetic of `dtype` for weights that are float32."
-        if self.dtype == torch.float32 or self.device.type == 'meta': return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
-
-    @torch.no_grad()
-    def encode_image(self,
-        x,              # pictures [B, 3, H, W] in [-1, 1]
-        sample=False,   # draw from the encoder's distribution, instead of taking its mean
-        generator=None, # torch generator of the draw
-    ): # scaled latents z [B, 4, H / factor, W / factor], float32
-        "Pictures as latents. Raises `AkvError` for sides that are not multiples of the factor."
-        if x.shape[-1] % self.factor or x.shape[-2] % self.factor:
-            raise AkvError(f"picture is {x.shape[-1]} x {x.shape[-2]}; its sides must be multiples of {self.factor}")
-        found = self.vae.encode(x.to(self.device, self.dtype)).latent_dist
-        return (found.sample(generator) if sample else found.mode()).float() * self.vae.config.scaling_factor
-
-    def decode_latents(self,
-        z, # scaled latents [B, 4, h, w]
-    ): # pictures [B, 3, h * factor, w * factor], about [-1, 1], float32
-        "Latents as pictures; gradients flow through."
-        return self.vae.decode(z.to(self.device, self.dtype) / self.vae.config.scaling_factor).sample.float()
-
-    @torch.no_grad()
-    def encode_prompt(self,
-        prompts, # list of str
-    ): # [B, T, D] float32
-        "Prompts as the text encoder's states; what is longer than its window is cut off."
-        tokens = self.tokenizer(list(prompts), padding='max_length', max_length=self.tokenizer.model_max_length,
-                                truncation=True, return_tensors='pt').input_ids
-        return self.text_encoder(tokens.to(self.device))[0].float()
-
-    def predict(self,
-        z_t,              # noisy latents [B, 4, h, w]
-        t,                # time steps, [B] or one number
-        text,             # [B, T, D], from `encode_prompt`
-        control,          # C_t [B, C, h * factor, w * factor]; may be None where it is not used
-        control_scale=1., # of what the ControlNet adds; a number, or a tensor [B, 1, 1, 1]
-        use_control=True, # False: the UNet alone
-    ): # noise or velocity, as `prediction_type` says, [B, 4, h, w] float32
-        "One look at noisy latents; gradients reach ControlNet and LoRA. Raises `AkvError` for sizes that do not fit."
-        controlnet, unet = self._networks()
-        z_t, text = z_t.to(self.device), text.to(self.device)
-        t, extra = torch.as_tensor(t, device=self.device).expand(len(z_t)), {}
-        if use_control:
-            self._check_sizes(z_t, control)
-            with self.precision():
-                down, mid = controlnet(z_t.float(), t, text.float(), control.to(self.device, torch.float32),
-                                       conditioning_scale=control_scale, return_dict=False)
-            extra = dict(down_block_additional_residuals=[d.to(self.dtype) for d in down],
-                         mid_block_additional_residual=mid.to(self.dtype))
-        with self._own_precision():
-            return unet(z_t.to(self.dtype), t, text.to(self.dtype), return_dict=False, **extra)[0].float()
-
-    def _own_precision(self):
-        "Frozen weights are in half precision already; a trainer's autocast would only add its detours to float32."
-        if self.dtype == torch.float32 or self.device.type == 'meta': return contextlib.nullcontext()
-        return torch.autocast(self.device.type, enabled=False)
-
-    def _check_sizes(self, z_t, control):
+@patch
+def predict(self:ControlledDiffusion,
+    z_t,              # noisy latents [B, 4, h, w]
+    t,                # time steps, [B] or one number
+    text,             # [B, T, D], from `encode_prompt`
+    control,          # C_t [B, C, h * factor, w * factor]; may be None where it is not used
+    control_scale=1., # of what the ControlNet adds; a number, or a tensor [B, 1, 1, 1]
+    use_control=True, # False: the UNet alone
+): # noise or velocity, as `prediction_type` says, [B, 4, h, w] float32
+    "One look at noisy latents; gradients reach ControlNet and LoRA. Raises `AkvError` for sizes that do not fit."
+    for net in (self.controlnet, self.unet):
+        if self.compile and net._compiled_call_impl is None: # where torch's Module.compile keeps what it makes
+            net.compile(backend='inductor' if self.compile is True else self.compile)
+    z_t, text = z_t.to(self.device), text.to(self.device)
+    t, extra = torch.as_tensor(t, device=self.device).expand(len(z_t)), {}
+    if use_control:
         B, _, h, w = z_t.shape
         wanted, found = (B, self.control_channels, h * self.factor, w * self.factor), getattr(control, 'shape', None)
         if found is None or tuple(found) != wanted:
             raise AkvError(f"control tensor is {found and tuple(found)}; for these latents it must be {wanted}")
-
-    def _networks(self):
-        if not self.compile: return self.controlnet, self.unet
-        if self._compiled is None or self._compiled[0] is not self.controlnet:
-            backend = 'inductor' if self.compile is True else self.compile
-            self._compiled = self.controlnet, *(torch.compile(m, backend=backend) for m in (self.controlnet, self.unet))
-        return self._compiled[1:]
+        with self.precision():
+            down, mid = self.controlnet(z_t.float(), t, text.float(), control.to(self.device, torch.float32),
+                                        conditioning_scale=control_scale, return_dict=False)
+        extra = dict(down_block_additional_residuals=[d.to(self.dtype) for d in down],
+                     mid_block_additional_residual=mid.to(self.dtype))
+    # frozen weights in half precision need no autocast: a trainer's would only add its detours to float32
+    half = self.dtype != torch.float32 and self.device.type != 'meta'
+    with torch.autocast(self.device.type, enabled=False) if half else contextlib.nullcontext():
+        return self.unet(z_t.to(self.dtype), t, text.to(self.dtype), return_dict=False, **extra)[0].float()

@@ -18,7 +18,7 @@ class Schedule:
         scheduler,            # a diffusers scheduler: `alphas_cumprod` [T] and `config.prediction_type` are read
         dtype=torch.float32,  # of what is returned
     ):
-        "Raises `AkvError` for a prediction type that is not known, or that cannot work at the last step."
+        "Raises `AkvError` for an unknown prediction type, or one that cannot work at the last step."
         self.prediction_type = scheduler.config.prediction_type
         if self.prediction_type not in PREDICTION_TYPES:
             raise AkvError(f"the scheduler's prediction_type is {self.prediction_type!r}; "
