@@ -120,7 +120,7 @@ def _decode(container, stream, hidden=None):
         try: yield from packet.decode()
         except av.FFmpegError: yield None
 
-def _look(path, frame, stream):
+def _picture_facts(path, frame, stream):
     "What the first frame says about how all are to be shown, as arguments of `VideoInfo`; notices say what is changed."
     matrix = frame.side_data.get('DISPLAYMATRIX')
     matrix = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
@@ -141,7 +141,7 @@ def _probe(path, size, modified):
     with _open_video(path) as (container, stream):
         for frame in _decode(container, stream, hidden):
             if frame is None: corrupt += 1; continue
-            if look is None: look, shape = _look(path, frame, stream), (frame.width, frame.height)
+            if look is None: look, shape = _picture_facts(path, frame, stream), (frame.width, frame.height)
             if (frame.width, frame.height) != shape:
                 raise VideoError(f'{path}: changes its size at frame {len(pts)}; convert it to one size')
             if frame.key_frame: keys.append(len(pts))

@@ -63,7 +63,7 @@ def _deep(image, path)->np.ndarray|None:
                          "save it in 8 or 16 bits")
     return values/np.float32(top)
 
-def _rgb(image, path)->np.ndarray:
+def _in_colour(image, path)->np.ndarray:
     "uint8 [H,W,3]; what is transparent shows white, as it does on a page."
     from PIL import Image
     deep = _deep(image, path)
@@ -88,7 +88,7 @@ def load_image(
     max_pixels:int=None,   # refuse more than this; None: 64 million
 )->np.ndarray:             # uint8 [H,W,3], RGB
     "Read a picture. Raises `ImageError` where the file is missing, damaged, oversized or no image."
-    return decode_image(path, _rgb, max_pixels)
+    return decode_image(path, _in_colour, max_pixels)
 
 # %% ../../nbs/study/02_images.ipynb #3bc3b6ca
 def load_mask(
@@ -158,7 +158,7 @@ def save_image(
         if values.dtype != np.uint8:
             values = (_in_unit(values, path, "the picture", flat=False)*255 + .5).astype(np.uint8)
         image = Image.fromarray(np.ascontiguousarray(values))
-    elif image.mode not in ("L", "RGB"): image = Image.fromarray(_rgb(image, path))
+    elif image.mode not in ("L", "RGB"): image = Image.fromarray(_in_colour(image, path))
     return _write_image(image, path, quality=quality)
 
 # %% ../../nbs/study/02_images.ipynb #5d040ff2

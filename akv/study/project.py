@@ -241,7 +241,7 @@ def find_attention_heatmap(self:Project, video_id, n)->Path|None:
     return self.find_attention_heatmaps(video_id).get(n)
 
 # %% ../../nbs/study/03_project.ipynb #b89fcfe2
-_PICTURES = (*_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_PICTURE_SUFFIXES = (*_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 @patch
 def video_folders(self:Project, kind="image")->list:
@@ -256,7 +256,7 @@ def strange_files(self:Project, kind, video_id="")->list:
     "Pictures in a video's folders whose names fit no scene; without id, those that lie outside any video's folder."
     places = dict.fromkeys(self._places(kind)+self._places(kind, frames=True))
     found = [place/video_id/name for place in places for name in _names(place/video_id)]
-    return [path for path in found if path.suffix.lower() in _PICTURES
+    return [path for path in found if path.suffix.lower() in _PICTURE_SUFFIXES
             and not (video_id and any(_rank(path.name, kind, video_id, frames) for frames in (False, True)))]
 
 @patch

@@ -14,7 +14,7 @@ from .project import Project, safe_id, scene_name, VARIANTS
 REVIEW_COLUMNS = ("video_id", "scene_number", "decision", "note", "time")
 _LATER_COLUMNS = ("reviewer",)   # files from before these columns were kept are read as well
 
-def _read_log(path, columns, stripped=()):
+def _read_rows(path, columns, stripped=()):
     "A table that grows by a row at a time; empty where there is none yet. Blanks around the `stripped` fields go."
     import pandas as pd
     if not path.is_file(): return pd.DataFrame(columns=columns, dtype=str)
@@ -22,19 +22,19 @@ def _read_log(path, columns, stripped=()):
     table = table.reindex(columns=[*columns, *(name for name in table if name not in columns)], fill_value="")
     return table.assign(**{name: table[name].str.strip() for name in stripped})
 
-def _append(path, columns, *values):
+def _add_row(path, columns, *values):
     "Add a row to such a table, atomically: None is an empty field, but a time of None is now, in UTC."
     import datetime, pandas as pd
     row = {name: "" if value is None else str(value) for name, value in zip(columns, values)}
     row["time"] = row["time"] or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     with locked(path.parent):
-        write_table(pd.concat([_read_log(path, columns), pd.DataFrame([row], dtype=str)], ignore_index=True), path)
+        write_table(pd.concat([_read_rows(path, columns), pd.DataFrame([row], dtype=str)], ignore_index=True), path)
 
 def read_review(
     project:Project,  # the study
 ):                    # DataFrame of text: video_id, scene_number, decision, note, time
     "All decisions, oldest first; an empty table where there are none. Raises `TableError` where the file is damaged."
-    return _read_log(project.review_csv, REVIEW_COLUMNS, ("video_id", "scene_number", "decision"))
+    return _read_rows(project.review_csv, REVIEW_COLUMNS, ("video_id", "scene_number", "decision"))
 
 # %% ../../nbs/study/04_review.ipynb #bc5a8267
 def add_review(
@@ -50,7 +50,7 @@ def add_review(
     Raises `IdError` for an unsafe id or a scene number below 1, `TableError` where the decision is another word."""
     scene_name(video_id, scene_number)
     if decision not in ("accept", "reject"): raise TableError(f"decision {decision!r}: choose accept or reject")
-    _append(project.review_csv, REVIEW_COLUMNS, video_id, scene_number, decision, note, time)
+    _add_row(project.review_csv, REVIEW_COLUMNS, video_id, scene_number, decision, note, time)
 
 # %% ../../nbs/study/04_review.ipynb #6436cb1c
 def rejections(
@@ -82,7 +82,7 @@ def read_video_ratings(
     """All ratings, oldest first; an empty table where there are none.
 
     Raises `TableError` where the file is damaged, a rating is not 1 to 5, or blind is neither True nor False."""
-    table = _read_log(project.video_ratings_csv, _RATING_COLUMNS, ("video_id", "variant", "rating", "blind"))
+    table = _read_rows(project.video_ratings_csv, _RATING_COLUMNS, ("video_id", "variant", "rating", "blind"))
     wrong = table[~table["rating"].str.fullmatch("[1-5]") | ~table["blind"].isin(["True", "False"])]
     for i, row in wrong.head(1).iterrows():
         raise TableError(f"{project.video_ratings_csv}: rating {i+1} is {row.rating!r}, blind {row.blind!r}; "
@@ -106,4 +106,4 @@ def add_video_rating(
     if isinstance(rating, bool) or rating not in range(1, 6):
         raise TableError(f"rating {rating!r}: choose 1, 2, 3, 4 or 5")
     values = video_id, variant, int(rating), note, bool(blind), reviewer, time
-    _append(project.video_ratings_csv, _RATING_COLUMNS, *values)
+    _add_row(project.video_ratings_csv, _RATING_COLUMNS, *values)

@@ -253,10 +253,10 @@ def _read_yaml(path)->dict:
 
 # %% ../../nbs/study/05_settings.ipynb #9834ad8f
 _OLD_SD = "runwayml/stable-diffusion-v1-5"
-_RENAMED = {"model.control_channels": "model.controlnet.control_channels",
-            "model.base_channels": "model.controlnet.base_channels",
-            "training.epochs": "training.num_epochs", "training.lr": "training.learning_rate",
-            "training.gradient_accumulation_steps": "training.gradient_accumulation"}
+_TODAYS_KEYS = {"model.control_channels": "model.controlnet.control_channels",
+                "model.base_channels": "model.controlnet.base_channels",
+                "training.epochs": "training.num_epochs", "training.lr": "training.learning_rate",
+                "training.gradient_accumulation_steps": "training.gradient_accumulation"}
 _GONE = {"model.attention_model": "akv", "editing.controlnet.attention_guidance": 0}   # and their defaults
 _ONLY_EARLIER = re.compile(r"xformers|gradient_|num_workers|lora|_dir$|^paths\.|^llava\.|^clipseg\.|^device$")
 
@@ -284,7 +284,8 @@ def _translate(tree:dict, path)->dict:
     "The same settings in today's names; keys that have no meaning any more are left out with a notice."
     fields = _fields()
     sections = {key.rsplit(".", 1)[0] for key in fields}
-    leaves = {_RENAMED.get(k, k): value for k, value in _leaves(tree) if value not in (None, {}) or k not in sections}
+    leaves = {_TODAYS_KEYS.get(key, key): value for key, value in _leaves(tree)
+              if value not in (None, {}) or key not in sections}
     gone = {key: leaves.pop(key) for key in _GONE if key in leaves}
     chosen = [f"{key} ({value})" for key, value in gone.items() if value != _GONE[key]]
     if chosen: notice(f"{path}: {', '.join(chosen)} changes nothing any more; remove the line")
