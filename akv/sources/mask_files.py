@@ -14,10 +14,6 @@ from ..study.project import scene_name
 from .outlines import without_holes
 
 # %% ../../nbs/sources/04_mask_files.ipynb #89f6ee73
-def _as_rgba(image, path):
-    "PIL's image as uint8 [H,W,4]; None where it has more than 8 bits a channel, and so is gray."
-    return None if image.mode[0] in 'IF' else np.asarray(image.convert('RGBA'))
-
 def _border(picture): return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
 
 def _is_flat(rgb, colours=4):
@@ -30,39 +26,35 @@ def _is_flat(rgb, colours=4):
         rest = rest[np.abs(rest - colour).max(-1) > 16]
     return len(rest) < .05*rgb.shape[0]*rgb.shape[1]
 
-def _of_colours(rgb, path):
-    "Product and kind of a coloured mask: what differs from the colour of the border."
-    ground = np.median(_border(rgb), axis=0)
-    distance = np.abs(rgb - ground).max(-1)
-    if _is_flat(rgb):
-        return distance > np.median(distance[distance > 40])/2, 'a shape in colour; it is taken as product'
-    if (_border(distance) < 12).mean() < .9:
-        raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, or cut it out on '
-                         'transparent ground')
-    return without_holes((distance > 24).astype(np.uint8)) > 0, 'a cut-out on plain ground; it is taken as product'
-
-def _recognised(rgba, path):
-    "(bool [H,W], kind) of an 8-bit mask file; the kind of a usual mask is ''."
-    rgb, alpha = rgba[..., :3].astype(int), rgba[..., 3]
-    if alpha.min() < alpha.max(): return alpha > 127, 'what is opaque is taken as product'
-    if (np.ptp(rgb, axis=-1) > 24).mean() > .01: return _of_colours(rgb, path)
-    gray = rgb.mean(-1)
-    if 0 < gray.max() < 32: return gray > 0, f'a label image (0 to {gray.max():.0f}); all but 0 is taken as product'
-    return gray > 127, ''
-
+# %% ../../nbs/sources/04_mask_files.ipynb #ce350f9f
 def read_mask(
     path,             # PNG, JPEG, ...: white on black, on transparent ground, in colour, or labels
     max_pixels=None,  # refuse more than this; None: 64 million
 )->tuple:             # mask float32 [H,W] of {0,1}; how it was read, '' for a usual gray mask
     "Read a mask of any usual kind. Raises `ImageError` for unreadable files, and for photos."
-    rgba = decode_image(path, _as_rgba, max_pixels)
-    if rgba is None: return load_mask(path, max_pixels), ''
-    mask, kind = _recognised(rgba, path)
+    def pixels(image, path): return None if image.mode[0] in 'IF' else np.asarray(image.convert('RGBA'))
+    rgba = decode_image(path, pixels, max_pixels)
+    if rgba is None: return load_mask(path, max_pixels), ''        # more than 8 bits a channel, and so gray
+    rgb, alpha = rgba[..., :3].astype(int), rgba[..., 3]
+    gray, kind = rgb.mean(-1), ''
+    if alpha.min() < alpha.max(): mask, kind = alpha > 127, 'what is opaque is taken as product'
+    elif (np.ptp(rgb, axis=-1) > 24).mean() > .01:                 # in colour: product is what differs from the border
+        distance = np.abs(rgb - np.median(_border(rgb), axis=0)).max(-1)
+        if _is_flat(rgb):
+            mask, kind = distance > np.median(distance[distance > 40])/2, 'a shape in colour; it is taken as product'
+        elif (_border(distance) < 12).mean() < .9:
+            raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, or cut it out on '
+                             'transparent ground')
+        else: mask, kind = without_holes((distance > 24).astype(np.uint8)), 'a cut-out on plain ground; it is taken as product'
+    elif 0 < gray.max() < 32: mask, kind = gray > 0, f'a label image (0 to {gray.max():.0f}); all but 0 is taken as product'
+    else: mask = gray > 127
     return mask.astype(np.float32), kind
 
 # %% ../../nbs/sources/04_mask_files.ipynb #d6a46597
-def orientation_of_mask(mask):
-    "How a mask looks: 'usual', 'inverted', or 'perhaps' (black from one edge, all corners white)."
+def orientation_of_mask(
+    mask,  # [H,W] of {0,1}
+)->str:    # 'usual', 'inverted', or 'perhaps' (black from one edge, all corners white)
+    "How a mask looks."
     white = _border(mask) > .5
     black = (mask <= .5).astype(np.uint8)
     corners = mask[[0, 0, -1, -1], [0, -1, 0, -1]] > .5
@@ -71,8 +63,11 @@ def orientation_of_mask(mask):
     enclosed = ~np.isin(labels, _border(labels)) & (black > 0)
     return 'inverted' if enclosed.sum() >= .9*black.sum() and white.mean() > .95 else 'perhaps'
 
-def inverted_ones(looks):
-    "Which masks of a folder are to be inverted, from how each looks."
+# %% ../../nbs/sources/04_mask_files.ipynb #a4270d16
+def inverted_ones(
+    looks,  # {name: what `orientation_of_mask` says} of the masks of a folder
+)->list:    # of names
+    "Which masks of a folder are to be inverted."
     sure = [name for name, look in looks.items() if look == 'inverted']
     return [name for name, look in looks.items() if name in sure or (look == 'perhaps' and 2*len(sure) > len(looks))]
 

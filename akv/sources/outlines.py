@@ -13,26 +13,37 @@ from ..study.files import AkvError, notice
 # %% ../../nbs/sources/02_outlines.ipynb #ca8471ce
 _FAR = 1e3   # pixels; the distance where there is no outline at all
 
-def signed_distance(mask):
-    "Signed distance to the outline of a mask [H,W], pixels, positive inside."
+def signed_distance(
+    mask,      # [H,W] of {0,1}
+)->np.ndarray: # float32 [H,W] pixels, positive inside
+    "Signed distance to the outline of a mask."
     inside = (np.asarray(mask) > .5).astype(np.uint8)
     if inside.min() == inside.max(): return np.full(inside.shape, _FAR if inside.any() else -_FAR, np.float32)
     return cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
 
-def mask_of_distance(distance, size):
-    "float32 mask of `size` (height, width) from a signed distance of any size; its outline smoothed a little."
+# %% ../../nbs/sources/02_outlines.ipynb #64f69883
+def mask_of_distance(
+    distance,  # signed distance [h,w] of any size
+    size,      # (height, width) of the mask, pixels
+)->np.ndarray: # float32 [H,W] of {0,1}
+    "The mask inside an outline, which is smoothed a little."
     smooth = cv2.GaussianBlur(distance, (0, 0), 1.5)
     return (cv2.resize(smooth, size[::-1], interpolation=cv2.INTER_LINEAR) > 0).astype(np.float32)
 
 # %% ../../nbs/sources/02_outlines.ipynb #2cc62d26
-def grab_cut(image, labels, rounds):
-    "uint8 mask by GrabCut from labels (0, 1: surely not, surely; 2, 3: probably not, probably); the same every time."
+def grab_cut(
+    image,     # uint8 [H,W,3] RGB
+    labels,    # uint8 [H,W]: 0 surely not product, 1 surely, 2 probably not, 3 probably
+    rounds,    # how often colours are learned and cut
+)->np.ndarray: # uint8 [H,W] of {0,1}
+    "A mask by GrabCut, the same every time."
     if not np.isin(labels, (1, 3)).any() or not np.isin(labels, (0, 2)).any(): return labels % 2
     cv2.setRNGSeed(0)
     labels = labels.copy()
     cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), rounds, cv2.GC_INIT_WITH_MASK)
     return labels % 2
 
+# %% ../../nbs/sources/02_outlines.ipynb #dd5994c4
 def _strangeness(image, around):
     "How far each pixel's colour is (Lab, 0 to 60) from the ten colours that sum up the pixels `around`."
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -43,16 +54,22 @@ def _strangeness(image, around):
     return np.clip(np.min([np.linalg.norm(lab - c, axis=-1) for c in colours], axis=0), 0, 60)
 
 # %% ../../nbs/sources/02_outlines.ipynb #f2f1c94d
-def without_holes(mask, share=1.):
-    "The uint8 mask with its holes filled, but for those larger than `share` of it."
+def without_holes(
+    mask,      # uint8 [H,W] of {0,1}
+    share=1.,  # larger holes than this share of the mask stay
+)->np.ndarray: # uint8 [H,W] of {0,1}
+    "The mask with its holes filled."
     count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
     height, width = mask.shape
     holes = [i for i, (x, y, w, h, area) in enumerate(stats)
              if i and 0 < x < width - w and 0 < y < height - h and area <= share*mask.sum()]
     return np.where(np.isin(labels, holes), 1, mask).astype(np.uint8)
 
-def tidy_mask(mask):
-    "Without specks, without holes; parts that a hand in front separates stay."
+# %% ../../nbs/sources/02_outlines.ipynb #c0a32c54
+def tidy_mask(
+    mask,      # uint8 [H,W] of {0,1}
+)->np.ndarray: # uint8 [H,W] of {0,1}
+    "The mask without specks and without holes. Parts that a hand in front separates stay."
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2: return mask
@@ -60,20 +77,13 @@ def tidy_mask(mask):
     return without_holes(np.isin(labels, large).astype(np.uint8), .3)
 
 # %% ../../nbs/sources/02_outlines.ipynb #c3267990
-def _fit(mask, area):
+def _fill(mask, area):
     "How well a mask fills a box of an area, 0 to 1: extent over the box's area, times area over the convex hull's."
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines: return 0.
     _, _, width, height = cv2.boundingRect(mask)
     hull = cv2.contourArea(cv2.convexHull(np.vstack(outlines)))
     return min(1, width*height/area)*min(1, mask.sum()/max(hull, 1))
-
-def _rounded(shape, box):
-    "The box with round corners, uint8."
-    x, y, width, height = box
-    rows, columns = np.ogrid[:shape[0], :shape[1]]
-    across, down = (columns - x - width/2 + .5)/(width/2), (rows - y - height/2 + .5)/(height/2)
-    return (across**6 + down**6 < 1).astype(np.uint8)
 
 def _starts(image, labels, box):
     "What to believe to be product before the cut, best guess first."
@@ -86,7 +96,8 @@ def _starts(image, labels, box):
     yield np.ones_like(labels)
 
 # %% ../../nbs/sources/02_outlines.ipynb #dacdd7d2
-_GOOD, _POOR = .7, .5   # of _fit: good enough to stop looking; too poor to be used
+# of _fill: good enough to stop looking (an oblique box fills its box by .7); too poor to be used (letters of a label do)
+_GOOD, _POOR = .7, .5
 
 def _cut_in_box(image, box, negative):
     "uint8 mask, and how well it fills the box (0: it is the box itself)."
@@ -95,11 +106,15 @@ def _cut_in_box(image, box, negative):
         labels[max(0, y):max(0, y + height), max(0, x):max(0, x + width)] = label
     inside = labels == 3
     if inside.all() or not inside.any(): return inside.astype(np.uint8), 1.
-    score, best, strange = 0., (_rounded(labels.shape, box)*inside, 0.), None
+    x, y, width, height = box
+    rows, columns = np.ogrid[:labels.shape[0], :labels.shape[1]]
+    across, down = (columns - x - width/2 + .5)/(width/2), (rows - y - height/2 + .5)/(height/2)
+    rounded = (across**6 + down**6 < 1).astype(np.uint8)          # the box with round corners
+    score, best, strange = 0., (rounded*inside, 0.), None
     for start in _starts(image, labels, box):
         strange = start if strange is None else strange
         mask = tidy_mask(grab_cut(image, np.where(inside & (start == 0), 2, labels).astype(np.uint8), 3))
-        fit = _fit(mask, inside.sum())
+        fit = _fill(mask, inside.sum())
         worth = fit*strange[mask > 0].mean() if fit >= _POOR else 0
         if worth > score: score, best = worth, (mask, fit)
         if fit >= _GOOD: break
@@ -107,15 +122,6 @@ def _cut_in_box(image, box, negative):
 
 # %% ../../nbs/sources/02_outlines.ipynb #75b9d0d0
 _BOX_WORK = 220   # pixels on the longer side of box and margin; GrabCut's time grows with the area
-
-def _clipped(box, size):
-    "The part of a box inside a picture of `size` (height, width)."
-    x, y, width, height = (int(round(float(v))) for v in box)
-    left, top, right, bottom = max(0, x), max(0, y), min(size[1], x + width), min(size[0], y + height)
-    if right - left < 2 or bottom - top < 2 or width < 2 or height < 2:
-        raise AkvError(f'box {x},{y},{width},{height} does not lie in the picture ({size[1]} x {size[0]}); '
-                       'give x,y,width,height in pixels from the top left')
-    return left, top, right - left, bottom - top
 
 def mask_from_box(
     image,        # uint8 [H,W,3] RGB
@@ -126,8 +132,13 @@ def mask_from_box(
 
     Where colour cannot tell the product from its surroundings, the box itself (with a notice). Raises `AkvError` if
     the box lies outside the picture."""
-    size = image.shape[:2]
-    x, y, width, height = box = _clipped(box, size)
+    size, (x, y, width, height) = image.shape[:2], (int(round(float(v))) for v in box)
+    right, bottom = min(size[1], x + width), min(size[0], y + height)
+    if right - max(0, x) < 2 or bottom - max(0, y) < 2 or width < 2 or height < 2:
+        raise AkvError(f'box {x},{y},{width},{height} does not lie in the picture ({size[1]} x {size[0]}); '
+                       'give x,y,width,height in pixels from the top left')
+    x, y = max(0, x), max(0, y)
+    x, y, width, height = box = x, y, right - x, bottom - y
     margin = round(.3*width) + 4, round(.3*height) + 4
     left, top = max(0, x - margin[0]), max(0, y - margin[1])
     crop = image[top:y + height + margin[1], left:x + width + margin[0]]
