@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['new_imports', 'VideoSceneDataModuleV3', 'modify_attention_heatmap', 'load_image', 'load_mask', 'load_heatmap',
-           'read_alignment_scores', 'flat_heatmap', 'write_scalar_heatmaps', 'VideoSceneDatasetV3',
-           'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer', 'VideoEditor',
-           'TemporalConsistencyWrapper', 'calculate_alignment_metrics', 'visualize_variant_comparison', 'save_image']
+           'write_scalar_heatmaps', 'VideoSceneDatasetV3', 'VideoVariantGeneratorV3',
+           'StableDiffusionControlNetWrapper', 'ControlNetTrainer', 'VideoEditor', 'TemporalConsistencyWrapper',
+           'calculate_alignment_metrics', 'visualize_variant_comparison', 'save_image']
 
 # %% ../nbs/99_compat.ipynb #bd0e6763
 import re
@@ -16,7 +16,7 @@ import numpy as np
 from .study.files import IdError, notice, read_json, read_table, TableError
 from .study.images import (fit_heatmap, load_heatmap as _load_heatmap, load_image as _load_image, load_mask as
                               _load_mask, mask_like, save_heatmap, save_image)
-from .study.project import parse_scene_name, resolve_path, safe_id, write_provenance
+from .study.project import parse_scene_name, safe_id, write_provenance
 from .alignment import modify_attention_heatmap as _modify, split_attention
 
 # %% ../nbs/99_compat.ipynb #2cb620ac
@@ -94,14 +94,14 @@ def load_image(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # uint8 [H, W, 3]
-    "A scene image, shrunk to fit the box. Raises `ImageError`."
+    "A scene image, shrunk to fit the box. Raises `ImageError` where it cannot be read."
     return np.dstack([fit_heatmap(channel, image_size) for channel in np.moveaxis(_load_image(path), 2, 0)])
 
 def load_mask(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # float32 [H, W] of 0 and 1
-    "A keyword mask, shrunk to fit the box. Raises `ImageError`."
+    "A keyword mask, shrunk to fit the box. Raises `ImageError` where it cannot be read."
     M = _load_mask(path)
     return mask_like(M, fit_heatmap(M, image_size))
 
@@ -109,83 +109,76 @@ def load_heatmap(
     path,                   # of the file
     image_size=(512, 512),  # (width, height) of the box, pixels
 ):                          # float32 [H, W] in [0, 1]
-    "An attention heatmap, shrunk to fit the box. Raises `ImageError`."
+    "An attention heatmap, shrunk to fit the box. Raises `ImageError` where it cannot be read."
     return fit_heatmap(_load_heatmap(path), image_size)
 
 # %% ../nbs/99_compat.ipynb #433abe6b
 _COLUMNS_V2 = dict(video_id=('video_id', '_id', 'id'), scene_number=('scene_number', 'scene', 'scene_id'),
                    filename=('filename', 'image', 'scene_image'))
 
-def read_alignment_scores(
-    path,  # alignment_score.csv, with attention_proportion, and video_id (or _id) and scene_number, or filename
-):         # DataFrame video_id (text), scene_number (int), attention_proportion (float, 0 to 1)
-    "The shares of version 2. Raises `TableError` for missing columns, bad names and numbers, scenes given twice."
+def _alignment_scores(path):
+    """The shares of version 2: DataFrame video_id (text), scene_number (int), attention_proportion (float, 0 to 1).
+
+    Raises `TableError` for missing columns, bad names and numbers, and scenes given twice."""
     import pandas as pd
     table = read_table(path, ('attention_proportion',))
     found = {ours: next((name for name in names if name in table), None) for ours, names in _COLUMNS_V2.items()}
     by_number = found['video_id'] and found['scene_number']
     if not by_number and not found['filename']:
         raise TableError(f"{path}: no columns say which scene a row is of; video_id and scene_number, or filename")
-    columns, rows = (['video_id', 'scene_number'] if by_number else ['filename']), {}
+    rows = {}
     for line, row in enumerate(table.to_dict('records'), start=2):
-        where, names = f'{path}, line {line}', [row[found[name]] for name in columns]
-        scene, share = _score_of(names, row['attention_proportion'], where)
+        where = f'{path}, line {line}'
+        try:
+            if by_number: video_id, number = safe_id(row[found['video_id']].strip()), float(row[found['scene_number']])
+            else:
+                name = row[found['filename']].strip().replace('\\', '/').split('/')[-1]
+                video_id, number, _ = parse_scene_name(name)
+            share = float(row['attention_proportion'])
+        except IdError as error: raise TableError(f'{where}: {error}') from error
+        except ValueError: number = share = np.nan
+        if not (number >= 1 and number % 1 == 0 and 0 <= share <= 1):
+            raise TableError(f'{where}: scene numbers are 1, 2, 3, ...; attention_proportion lies in 0 to 1')
+        scene = video_id, int(number)
         if scene in rows: raise TableError(f'{where}: scene {scene[1]} of {scene[0]} a second time; remove one')
         rows[scene] = share
     result = pd.DataFrame([(*scene, share) for scene, share in rows.items()],
                           columns=['video_id', 'scene_number', 'attention_proportion'])
     return result.astype(dict(video_id=object, scene_number=int, attention_proportion=float))
 
-def _score_of(names, share, where):
-    "((video id, scene number), share) of one row: its id and number, or its filename, and its share, as texts."
-    try:
-        if names[1:]: video_id, number = safe_id(names[0].strip()), float(names[1])
-        else: video_id, number, _ = parse_scene_name(names[0].strip().replace('\\', '/').split('/')[-1])
-        share = float(share)
-    except IdError as error: raise TableError(f'{where}: {error}') from error
-    except ValueError: number = share = np.nan
-    if not (number >= 1 and number % 1 == 0 and 0 <= share <= 1):
-        raise TableError(f'{where}: scene numbers are 1, 2, 3, ...; attention_proportion lies in 0 to 1')
-    return (video_id, int(number)), share
-
 # %% ../nbs/99_compat.ipynb #190e6f41
-def flat_heatmap(
-    keyword_mask,          # M [H, W], product where > 0.5
-    attention_proportion,  # share s of attention on the product, 0 to 1
-):                         # A float32 [H, W] in [0, 1], one value on the product and one elsewhere
-    """The flattest heatmap with this share; its peak is 1/4, which leaves room for alpha between 1/4 and 4.
+def _flat_heatmap(keyword_mask, attention_proportion): # M [H, W], share s -> A float32 [H, W] in [0, 1]
+    """The flattest heatmap with this share: one value on the product, one elsewhere.
 
-    Raises `TableError` for a mask that is empty or full."""
+    Its peak is 1/4, which leaves room for alpha from 1/4 to 4. Raises `TableError` for a mask that is empty or full."""
     M = np.asarray(keyword_mask) > .5
     if not 0 < M.sum() < M.size: raise TableError('the mask is empty or full: no share of attention belongs to it')
     A = np.where(M, attention_proportion / M.sum(), (1 - attention_proportion) / (~M).sum())
     return (A / A.max() / 4).astype(np.float32)
 
+# %% ../nbs/99_compat.ipynb #8efdd570
 def write_scalar_heatmaps(
     project,  # akv.study.project.Project with scene images and masks
-    path,     # alignment_score.csv
+    path,     # alignment_score.csv, with attention_proportion, and video_id (or _id) and scene_number, or filename
 )->list:      # paths of the heatmaps written
     """A flat heatmap for every scene of version 2 that has a mask and no heatmap.
 
     `provenance.json` beside them says which scenes are flat; where there were heatmaps before, it keeps what it says of
-    them. Raises `TableError`."""
-    scores, written = read_alignment_scores(path), []
+    them. Raises `TableError` for a damaged table, and for a mask that is empty or full."""
+    scores, written = _alignment_scores(path), []
     for video_id, rows in scores.groupby('video_id', sort=False):
         masks, there = project.find_keyword_masks(video_id), project.find_attention_heatmaps(video_id)
         flat = [row for row in rows.itertuples() if row.scene_number in masks and row.scene_number not in there]
         for row in flat:
             target = project.attention_heatmap(video_id, row.scene_number).with_suffix('.png')
-            save_heatmap(flat_heatmap(_load_mask(masks[row.scene_number]), row.attention_proportion), target)
-            written.append(target)
-        if flat: _note_flat(written[-1].parent, [row.scene_number for row in flat], bool(there))
+            A = _flat_heatmap(_load_mask(masks[row.scene_number]), row.attention_proportion)
+            written.append(save_heatmap(A, target))
+        if not flat: continue
+        record = dict(source='attention_proportion of version 2', model='flat: one value on the product, one elsewhere')
+        note = target.with_name('provenance.json')
+        if there: record = read_json(note) if note.is_file() else dict(source='not recorded', model=None)
+        settings = record.get('settings') or {}
+        numbers = sorted({*settings.get('flat_scenes', ()), *(row.scene_number for row in flat)})
+        write_provenance(note.parent, record['source'], record['model'], settings | dict(flat_scenes=numbers))
     if written: notice(f'{len(written)} heatmaps made from {Path(path).name}: they have its shares, and know no more')
     return written
-
-def _note_flat(folder, numbers, others):
-    "Write down which scenes have a flat heatmap, beside what is known of `others` that were there before."
-    path = folder/'provenance.json'
-    record = dict(source='attention_proportion of version 2', model='flat: one value on the product, one elsewhere')
-    if others: record = read_json(path) if path.is_file() else dict(source='not recorded', model=None)
-    settings = record.get('settings') or {}
-    numbers = sorted({*settings.get('flat_scenes', ()), *numbers})
-    write_provenance(folder, record['source'], record['model'], settings | dict(flat_scenes=numbers))
