@@ -40,7 +40,7 @@ def asks_for_change(
 def treated_rows(
     check, # DataFrame with video_id, scene_number, variant and requested_alpha (the product's: 1 for a placebo)
 ): # bool Series
-    "Rows of a manipulation check whose variant asks for a change; a placebo asks where the full boost of its scene does."
+    "Rows of a manipulation check whose variant asks for a change; a placebo counts where the full boost of its scene asks for one."
     asks, scenes = asks_for_change(check['requested_alpha']), list(zip(check['video_id'], check['scene_number']))
     idle = {scene for scene, v, asked in zip(scenes, check['variant'], asks) if v == 'full_boost' and not asked}
     return asks | (check['variant'] == 'placebo') & np.array([scene not in idle for scene in scenes], bool)
@@ -110,7 +110,9 @@ class Windows:
         variant,       # one of VARIANTS
         scene_number,  # as in the table
     )->float:          # 0 (outside the window) to 1 (inside)
-        "The part of a scene that lies in a variant's window. Raises `SettingsError` for an unknown variant, `TableError` for an unknown scene."
+        """The part of a scene that lies in a variant's window.
+
+        Raises `SettingsError` for an unknown variant, `TableError` for an unknown scene."""
         window, _ = _plan_of(variant)
         if scene_number not in self.spans:
             raise TableError(f"there is no scene {scene_number!r}; the scenes are {self.scene_numbers}")
@@ -155,7 +157,7 @@ class Windows:
 
 # %% ../nbs/07_variants.ipynb #2339fb0f
 def _frame_weights(windows, variant, scene_number, times):
-    "The weights of a scene's frames: what has risen at the window's first edge less what has risen at its last."
+    "The weights of a scene's frames: the ramp up at the window's start minus the ramp at its end."
     if variant == 'baseline': return np.zeros(len(times))
     start, end = windows.spans[scene_number]
     def risen(edge):
@@ -319,22 +321,19 @@ def _treat_scene(generator, row, windows, folder):
                     modified_attention_heatmap_path=generator.project.relative(paths[v])) for v in VARIANTS}
     return rows, facts
 
-# %% ../nbs/07_variants.ipynb #9dd600ef
-def _exceptions(numbers, facts):
-    "Scenes that could not be manipulated, that fell short of their dose, and the placebo regions that were used."
-    each = [(dict(scene_number=n, variant=v), fact[v]) for n, fact in zip(numbers, facts) for v in VARIANTS]
-    def short(f):
-        with np.errstate(divide='ignore'): return abs(np.log(f['realised_alpha'] / f['requested_alpha'])) > .01
-    return dict(not_manipulated=[which | dict(reason=f['reason']) for which, f in each if 'reason' in f],
-                short_of_dose=[which | {k: f[k] for k in ('requested_alpha', 'realised_alpha')}
-                               for which, f in each if f['treated'] and short(f)],
-                placebo=[dict(scene_number=w['scene_number']) | f['placebo'] for w, f in each if 'placebo' in f])
-
 # %% ../nbs/07_variants.ipynb #3ffc7593
 def _statistics_of(generator, video_id, windows, variants, facts):
     "The content of statistics.json; what could not be done is also said aloud, once a scene."
     numbers = variants['baseline']['scene_number'].tolist()
-    statistics, exceptions = variant_statistics(variants), _exceptions(numbers, facts)
+    statistics = variant_statistics(variants)
+    each = [(dict(scene_number=n, variant=v), fact[v]) for n, fact in zip(numbers, facts) for v in VARIANTS]
+    def short(f): # by more than a hundredth of log alpha
+        with np.errstate(divide='ignore'): return abs(np.log(f['realised_alpha'] / f['requested_alpha'])) > .01
+    exceptions = dict(
+        not_manipulated=[which | dict(reason=f['reason']) for which, f in each if 'reason' in f],
+        short_of_dose=[which | {k: f[k] for k in ('requested_alpha', 'realised_alpha')}
+                       for which, f in each if f['treated'] and short(f)],
+        placebo=[dict(scene_number=w['scene_number']) | f['placebo'] for w, f in each if 'placebo' in f])
     for n, reason in dict.fromkeys((e['scene_number'], e['reason']) for e in exceptions['not_manipulated']):
         notice(f"scene {n} of {video_id} cannot be manipulated: {reason}")
     for v, table in variants.items():
@@ -350,14 +349,6 @@ def _statistics_of(generator, video_id, windows, variants, facts):
                              bounds=windows.bounds if generator.equal_exposure else None),
                 variants=statistics, **exceptions)
 
-# %% ../nbs/07_variants.ipynb #4b08783b
-def _drop_others(folder, video_id, numbers):
-    "Delete the heatmaps of scenes that an earlier run had and this one has not."
-    wanted = {scene_name(video_id, n) for n in numbers}
-    for variant in VARIANTS:
-        for path in (folder/variant/'attention_heatmap').glob('*-Scene-*'):
-            if path.stem not in wanted: path.unlink()
-
 # %% ../nbs/07_variants.ipynb #5bd806fa
 def _make_video(generator, video_id, output_dir):
     "All files of one video; {variant: DataFrame}."
@@ -370,7 +361,9 @@ def _make_video(generator, video_id, output_dir):
         made = list(pool.map(lambda row: _treat_scene(generator, row, windows, folder), rows))
     variants = {v: pd.DataFrame([scene[v] for scene, _ in made]) for v in VARIANTS}
     for variant, table in variants.items(): write_table(table, folder / f'{variant}_scenes.csv')
-    _drop_others(folder, video_id, numbers)
+    wanted = {scene_name(video_id, n) for n in numbers}
+    for path in folder.glob('*/attention_heatmap/*-Scene-*'): # of scenes that only an earlier run had
+        if path.stem not in wanted: path.unlink()
     report = _statistics_of(generator, video_id, windows, variants, [facts for _, facts in made])
     write_json(folder / 'statistics.json', report)
     write_provenance(folder, source=generator.project.relative(generator.valid_scenes_file), model='alpha law',
@@ -395,16 +388,6 @@ def write_manifest(
                                 statistics=f'{video_id}/statistics.json', variants=variants)
     return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
 
-# %% ../nbs/07_variants.ipynb #0452adf5
-def _positive(alpha, name):
-    if isinstance(alpha, (int, float)) and 0 < alpha < np.inf: return float(alpha)
-    raise SettingsError(f"{name} is {alpha!r}; it must be a finite number above 0 (1 changes nothing)")
-
-def _box(image_size):
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size): return size
-    raise SettingsError(f"image_size is {image_size!r}; it must be two whole numbers above 0, width and height")
-
 # %% ../nbs/07_variants.ipynb #75694755
 class VideoVariantGenerator:
     "Makes the seven variants' heatmaps and tables from `valid_scenes.csv`."
@@ -420,8 +403,13 @@ class VideoVariantGenerator:
         """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
         table that is missing, empty or wrong."""
         Windows([1], window_type, ramp_seconds) # refuses what it cannot use
-        self.settings = dict(boost_alpha=_positive(boost_alpha, 'boost_alpha'), image_size=_box(image_size),
-                             reduction_alpha=_positive(reduction_alpha, 'reduction_alpha'),
+        for name, alpha in dict(boost_alpha=boost_alpha, reduction_alpha=reduction_alpha).items():
+            if not (isinstance(alpha, (int, float)) and 0 < alpha < np.inf):
+                raise SettingsError(f"{name} is {alpha!r}; it must be a finite number above 0 (1 changes nothing)")
+        box = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(box) != 2 or not all(isinstance(n, int) and n > 0 for n in box):
+            raise SettingsError(f"image_size is {image_size!r}; it must be two whole numbers above 0, width and height")
+        self.settings = dict(boost_alpha=float(boost_alpha), image_size=box, reduction_alpha=float(reduction_alpha),
                              window_type=window_type, ramp_seconds=float(ramp_seconds),
                              equal_exposure=bool(equal_exposure))
         vars(self).update(self.settings)
@@ -455,7 +443,7 @@ class VideoVariantGenerator:
         output_dir='outputs/variants',  # relative to the project folder, or absolute
         max_videos=None,                # only the first so many; None for all
     )->dict:                            # {video id: {variant: DataFrame}}
-        "Every video of the table, in its order. Raises as `create_all_variants_for_video`."
+        "Every video of the table, in its order. Raises as `create_all_variants_for_video` does."
         from tqdm.auto import tqdm
         ids = tqdm(self.video_ids[:max_videos], 'variants', disable=None, leave=False)
         return {video_id: self.create_all_variants_for_video(video_id, output_dir) for video_id in ids}
@@ -463,5 +451,5 @@ class VideoVariantGenerator:
     def compute_variant_statistics(self,
         variants,  # what create_all_variants_for_video returned
     )->dict:       # {variant: dict}, see variant_statistics
-        "mean, std, min and max of both measures and their temporal profiles. Raises as `variant_statistics`."
+        "mean, std, min and max of both measures and their temporal profiles. Raises as `variant_statistics` does."
         return variant_statistics(variants)
