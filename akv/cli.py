@@ -11,81 +11,80 @@ from dataclasses import dataclass
 import akv
 
 # %% ../nbs/19_cli.ipynb #d94ab221
-@dataclass
 class _Option:
     "An option of the command line."
-    flags:tuple
-    keywords:dict    # for argparse
-    setting:str      # the setting that it changes, such as 'editing.editor'; '' for none
-    needs:str        # a setting without which it has no effect, such as 'editing.editor=controlnet'; '' for none
-
-def _option(*flags, setting='', needs='', **keywords): return _Option(flags, keywords, setting, needs)
+    def __init__(self, *flags,
+        setting='', # the setting that it changes, such as 'editing.editor'
+        needs='',   # a setting without which it has no effect, such as 'editing.editor=controlnet'
+        **keywords, # for argparse
+    ):
+        self.flags, self.setting, self.needs, self.keywords = flags, setting, needs, keywords
 
 _OPTIONS = dict(
     # which project, which videos
-    output=_option('--output', '-o', metavar='DIR', default='.',
+    output=_Option('--output', '-o', metavar='DIR', default='.',
                    help='the project folder, which holds data/ and outputs/ (default: here)'),
-    demo=_option('--output', '-o', metavar='DIR', dest='output', default='akv-demo',
+    demo=_Option('--output', '-o', metavar='DIR', dest='output', default='akv-demo',
                  help='the project folder (default: akv-demo)'),
-    folder=_option('folder', metavar='DIR', nargs='?', default='.', help='the project folder (default: here)'),
-    videos=_option('videos', metavar='VIDEO', nargs='*', help='video files; none: all videos of the project'),
-    clips=_option('videos', metavar='VIDEO', nargs='+', help='video files'),
-    ids=_option('ids', metavar='ID', nargs='*', help='ids of videos; none: all of the project'),
-    id=_option('--id', metavar='ID', action='append',
+    folder=_Option('folder', metavar='DIR', nargs='?', default='.', help='the project folder (default: here)'),
+    videos=_Option('videos', metavar='VIDEO', nargs='*', help='video files; none: all videos of the project'),
+    clips=_Option('videos', metavar='VIDEO', nargs='+', help='video files'),
+    ids=_Option('ids', metavar='ID', nargs='*', help='ids of videos; none: all of the project'),
+    id=_Option('--id', metavar='ID', action='append',
                help='an id in place of the file name; once for each video, in their order'),
-    settings=_option('--settings', metavar='FILE',
+    settings=_Option('--settings', metavar='FILE',
                      help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
     # where the product is
-    keyword=_option('--keyword', '-k', metavar='WORD', action='append',
+    keyword=_Option('--keyword', '-k', metavar='WORD', action='append',
                     help='the product; once for all videos, or once for each in their order'),
-    box=_option('--box', metavar='X,Y,WIDTH,HEIGHT',
+    box=_Option('--box', metavar='X,Y,WIDTH,HEIGHT',
                 help='box around the product in the scene image, pixels; for a clip of one scene'),
-    boxes=_option('--boxes', metavar='FILE',
+    boxes=_Option('--boxes', metavar='FILE',
                   help='table of boxes: video_id,scene_number,frame,x,y,width,height,kind (an empty frame is that of '
                        'the scene image; kind is product or not)'),
-    masks=_option('--masks', metavar='DIR',
+    masks=_Option('--masks', metavar='DIR',
                   help='masks made elsewhere: DIR/ID/scene_1.png, white where the product is'),
-    mask_source=_option('--mask-source', setting='keywords.source', choices=('given', 'clipseg'),
+    mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg'),
                         help='where masks come from: given (boxes or masks) or clipseg, which looks for the keyword; '
                              'without, as the settings say'),
-    mask_model=_option('--mask-model', setting='keywords.clipseg_model', needs='keywords.source=clipseg',
+    mask_model=_Option('--mask-model', setting='keywords.clipseg_model', needs='keywords.source=clipseg',
                        metavar='NAME', help='CLIPSeg: a hub name or a folder; without, as the settings say'),
     # where viewers look
-    attention=_option('--attention', metavar='DIR',
+    attention=_Option('--attention', metavar='DIR',
                       help='finished attention heatmaps: DIR/ID/ID-Scene-001.png; without, they are predicted'),
-    attention_source=_option('--attention-source', setting='attention.source',
+    attention_source=_Option('--attention-source', setting='attention.source',
                              choices=('model', 'fixations', 'ratings', 'llava'),
                              help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), "
                                   'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
                                   'without, what is given says it, else the settings'),
-    fixations=_option('--fixations', metavar='FILE', help='eye tracking: an export of Tobii Pro Lab, EyeLink (fixation '
+    fixations=_Option('--fixations', metavar='FILE', help='eye tracking: an export of Tobii Pro Lab, EyeLink (fixation '
                                                           'report) or Gazepoint, or a table'),
-    columns=_option('--columns', metavar='A=B,...',
+    columns=_Option('--columns', metavar='A=B,...',
                     help='for a table of another kind, what its columns are called: '
                          'stimulus=image,subject=viewer,x=x,y=y,duration=ms'),
-    screen=_option('--screen', metavar='WIDTHxHEIGHT', help='the screen that gaze was recorded on, pixels'),
-    picture=_option('--picture', metavar='X,Y,WIDTH,HEIGHT', help='where on that screen the ad was shown, pixels'),
-    ratings=_option('--ratings', metavar='FILE', help='ratings of patches: a table patch,rater,score (1 to 6)'),
-    rater_model=_option('--rater-model', setting='attention.rater_model', needs='attention.source=llava',
+    screen=_Option('--screen', metavar='WIDTHxHEIGHT', help='the screen that gaze was recorded on, pixels'),
+    picture=_Option('--picture', metavar='X,Y,WIDTH,HEIGHT', help='where on that screen the ad was shown, pixels'),
+    ratings=_Option('--ratings', metavar='FILE', help='ratings of patches: a table patch,rater,score (1 to 6)'),
+    rater_model=_Option('--rater-model', setting='attention.rater_model', needs='attention.source=llava',
                         metavar='NAME', help='LLaVA: a hub name or a folder; without, as the settings say'),
-    adapter=_option('--adapter', setting='attention.rater_adapter', needs='attention.source=llava', metavar='DIR',
+    adapter=_Option('--adapter', setting='attention.rater_adapter', needs='attention.source=llava', metavar='DIR',
                     help='a fine-tuned adapter for LLaVA (peft)'),
-    ground=_option('--ground', choices=('transparent', 'grey'), default='transparent',
+    ground=_Option('--ground', choices=('transparent', 'grey'), default='transparent',
                    help='what lies around the round patches (default: transparent)'),
     # who edits, and what is shown
-    editor=_option('--editor', setting='editing.editor', choices=('photometric', 'controlnet'),
+    editor=_Option('--editor', setting='editing.editor', choices=('photometric', 'controlnet'),
                    help='who edits: photometric (light, colour, detail) or controlnet (diffusion); without, as the '
                         'settings say'),
-    diffusion_model=_option('--diffusion-model', setting='model.sd_model_name', needs='editing.editor=controlnet',
+    diffusion_model=_Option('--diffusion-model', setting='model.sd_model_name', needs='editing.editor=controlnet',
                             metavar='NAME',
                             help='Stable Diffusion: a hub name, a folder, a checkpoint file, or akv-tiny, the small '
                                  'stand-in that akv carries; without, as the settings say'),
-    heatmaps=_option('--heatmaps', action='store_true', help='lay over each picture where the attention model looks'),
+    heatmaps=_Option('--heatmaps', action='store_true', help='lay over each picture where the attention model looks'),
     # training
-    epochs=_option('--epochs', setting='training.num_epochs', metavar='N', type=int,
+    epochs=_Option('--epochs', setting='training.num_epochs', metavar='N', type=int,
                    help='passes over the scenes; without, as the settings say'),
-    steps=_option('--steps', setting='training.max_steps', metavar='N', type=int, help='stop after N optimiser steps'),
-    fresh=_option('--fresh', setting='training.fresh', action='store_true',
+    steps=_Option('--steps', setting='training.max_steps', metavar='N', type=int, help='stop after N optimiser steps'),
+    fresh=_Option('--fresh', setting='training.fresh', action='store_true',
                   help="start from a new ControlNet instead of the model's own"),
 )
 
@@ -229,22 +228,7 @@ def _settings(args):
                                 f"add {choosers[setting]} {wanted}, or leave it out")
     return settings
 
-# %% ../nbs/19_cli.ipynb #7d4688dc
-def _columns(text):
-    "{name of ours: name in the table} from --columns."
-    pairs = [pair.partition('=') for pair in text.split(',')]
-    if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
-        raise AkvError(f"--columns {text}: expected pairs such as x=pos_x,y=pos_y,duration=ms")
-    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
-
-def _placement(screen, picture):
-    "Where the ad was shown, from --screen and --picture."
-    if screen is None: raise AkvError("--picture needs --screen WIDTHxHEIGHT, the size of the screen")
-    size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
-    if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
-    return Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None)
-
-# %% ../nbs/19_cli.ipynb #ae3325ac
+# %% ../nbs/19_cli.ipynb #afd95811
 def _inputs(args):
     "What is handed in beside the videos, as `akv.pipeline.Given` takes it."
     found = {name: getattr(args, name, None) for name in ('box', 'boxes', 'masks', 'attention', 'fixations', 'ratings')}
@@ -252,16 +236,25 @@ def _inputs(args):
     for name, value in dict(columns=columns, screen=screen, picture=picture).items():
         if value is not None and found['fixations'] is None:
             raise AkvError(f"--{name} says how to read eye tracking; give --fixations FILE, too")
-    if getattr(args, 'mask_source', None) == 'clipseg':
-        for name in ('box', 'boxes', 'masks'):
-            if found[name] is None: continue
-            raise AkvError(f"--mask-source clipseg and --{name} were given; give one of them")
-    source = getattr(args, 'attention_source', None)
-    for name in ('attention', 'fixations', 'ratings'):
-        if source not in (None, name) and found[name] is not None:
-            raise AkvError(f"--attention-source {source} and --{name} were given; give one of them")
-    return dict(found, columns=None if columns is None else _columns(columns),
-                placement=None if screen is None and picture is None else _placement(screen, picture))
+    for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source', ('box', 'boxes', 'masks')),
+                                (getattr(args, 'attention_source', None), '--attention-source',
+                                 ('attention', 'fixations', 'ratings'))):
+        for name in files:
+            if chosen not in (None, 'given', name) and found[name] is not None:
+                raise AkvError(f"{flag} {chosen} and --{name} were given; give one of them")
+    if columns is not None:
+        pairs = [pair.partition('=') for pair in columns.split(',')]
+        if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
+            raise AkvError(f"--columns {columns}: expected pairs such as x=pos_x,y=pos_y,duration=ms")
+        columns = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    placement = None
+    if picture is not None and screen is None:
+        raise AkvError("--picture needs --screen WIDTHxHEIGHT, the size of the screen")
+    if screen is not None:
+        size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
+        if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
+        placement = Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None)
+    return dict(found, columns=columns, placement=placement)
 
 # %% ../nbs/19_cli.ipynb #f06a5eb2
 def _outcome(result):
@@ -322,7 +315,6 @@ def _stage(args, stage, known, done, **options):
     if through: print(f"{', '.join(through)}: {done(project)}")
     return _tell_faults(chain.faults)
 
-def _with_images(project): return project.video_ids()
 def _with_variants(project): return list(read_json(project.manifest)['videos']) if project.manifest.is_file() else []
 def _with_valid_scenes(project):
     if not project.valid_scenes_csv.is_file(): return []
@@ -364,7 +356,7 @@ def _masks(args):
     project = Project(args.output)
     words = keywords_of(args.ids or project.video_ids(), args.keyword)
     if words: set_keywords(project, {v: word for v, word in words.items() if v in project.video_ids()})
-    return _stage(args, 'masks', _with_images, lambda p: f"masks in {p.data/'keyword_masks'}")
+    return _stage(args, 'masks', Project.video_ids, lambda p: f"masks in {p.data/'keyword_masks'}")
 
 # %% ../nbs/19_cli.ipynb #79c19721
 @_command('cut scene images into patches to be rated (meaning maps)', 'akv patches --output my_ads',
@@ -373,7 +365,7 @@ def _patches(args):
     """Write data/patches: round patches of every scene image, on the fine and the coarse grid of meaning maps, and
     patches.csv with their places. Have them rated from 1 to 6, and hand the table patch,rater,score to
     `akv attention --source ratings --ratings FILE`."""
-    return _stage(args, 'patches', _with_images, lambda p: f"patches in {p.data/'patches'}", ground=args.ground)
+    return _stage(args, 'patches', Project.video_ids, lambda p: f"patches in {p.data/'patches'}", ground=args.ground)
 
 # %% ../nbs/19_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
@@ -385,7 +377,7 @@ def _attention(args):
     """Write data/attention_heatmap from --source: eye tracking, ratings of patches, LLaVA as the rater, or the
     attention model that comes with akv (the default). Finished maps come in with --attention DIR. Maps that were put
     there by hand are kept; scenes for which a source has nothing are predicted, with a notice."""
-    return _stage(args, 'attention', _with_images, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
+    return _stage(args, 'attention', Project.video_ids, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
 
 # %% ../nbs/19_cli.ipynb #27ed806b
 @_command('which scenes are complete, and what the others lack', 'akv validate --output my_ads', 'settings', 'output')
