@@ -9,14 +9,13 @@ __all__ = ['SceneTake', 'scene_takes', 'assemble_videos', 'dose_weights', 'Keyfr
 # %% ../nbs/13_temporal.ipynb #edf24f68
 import functools
 from pathlib import Path
-from dataclasses import replace
 import numpy as np
 from .study.files import AkvError, content_hash, notice
 from .study.images import load_image, load_mask, save_image
-from .study.project import parse_scene_name, Project, read_scenes, StageCache, VARIANTS, write_provenance
+from .study.project import Project, StageCache, VARIANTS, write_provenance
 from .study.settings import Settings
 from .media.decoding import iter_frames, probe, read_frames
-from .media.encoding import check_output, Encoding, VideoWriter
+from .media.encoding import check_output, Encoding
 from .media.motion import choose_keyframes, make_flow
 from .media.regions import composite, soft_region
 from .carry.propagation import propagate
@@ -24,6 +23,8 @@ from .carry.rerender import (keyframes_for_fresco, keyframes_for_rerender, load_
                                 preflight, save_for_fresco, save_for_rerender)
 from .carry.takes import Reader, Take, write_videos
 from .carry.carriers import carrier_of, follow_edits, PROGRAMS
+from .carry.comparison import compare_videos
+from .carry.slides import make_slideshow
 from .scenes import detect_scenes
 
 # %% ../nbs/13_temporal.ipynb #42d7dcbb
@@ -154,7 +155,7 @@ class KeyframeTake(Take):
         if region is None or not (edited != frame)[region == 0].any(): return edited
         return composite(frame, edited, region)
 
-def _picture(edit): return edit if isinstance(edit, np.ndarray) else load_image(edit)
+def _picture(edit): return load_image(edit) if isinstance(edit, (str, Path)) else edit
 
 # %% ../nbs/13_temporal.ipynb #19ae531e
 def _read_edits(
@@ -226,9 +227,10 @@ class TemporalConsistencyWrapper:
         original_frames, # [uint8 [H, W, 3]] of one take, or a video file
     )->list: # indices
         "Which frames to edit for this method. Raises `AkvError` where the take is too short for it."
-        if self.method == 'rerender': return keyframes_for_rerender(_count(original_frames), self.keyframe_interval)
+        count = probe(original_frames).frames if isinstance(original_frames, (str, Path)) else len(original_frames)
+        if self.method == 'rerender': return keyframes_for_rerender(count, self.keyframe_interval)
         chosen = choose_keyframes(_indexed(original_frames), self.keyframe_interval, flow=self.flow)
-        return keyframes_for_fresco(_count(original_frames), chosen) if self.method == 'fresco' else chosen
+        return keyframes_for_fresco(count, chosen) if self.method == 'fresco' else chosen
 
     def propagate(self,
         original_frames, # [uint8 [H, W, 3]] of one take, or a video file
@@ -259,13 +261,13 @@ class TemporalConsistencyWrapper:
         video_name, # any text
         **options, # of `akv.carry.rerender.save_for_rerender`
     ): # akv.carry.rerender.Export: folder, command, keys
-        "Write what Rerender A Video reads. Raises `AkvError` for what it cannot take."
+        "Write what Rerender A Video reads. Raises `AkvError` for too few frames, keyframes that do not fit, or a path it cannot take."
         interval = None if hasattr(edited_keyframes, 'items') else self.keyframe_interval
         return save_for_rerender(original_frames, edited_keyframes, output_dir, video_name,
                                  **{'interval': interval, **options})
 
     def save_for_fresco(self, original_frames, edited_keyframes, output_dir, video_name, **options):
-        "Write what FRESCO reads; arguments as for `save_for_rerender`. Raises `AkvError` for what it cannot take."
+        "Write what FRESCO reads; arguments as for `save_for_rerender`, and the same errors."
         return save_for_fresco(original_frames, edited_keyframes, output_dir, video_name,
                                **{'interval': self.keyframe_interval, **options})
 
@@ -274,57 +276,6 @@ class TemporalConsistencyWrapper:
     load_from_fresco = staticmethod(load_from_fresco)
 
 def _indexed(frames): return iter_frames(frames) if isinstance(frames, (str, Path)) else enumerate(frames)
-def _count(frames): return probe(frames).frames if isinstance(frames, (str, Path)) else len(frames)
-
-# %% ../nbs/13_temporal.ipynb #e8a7d0ef
-def _scene_files(folder, video_id, output):
-    "(id, {scene number: [files]}) of one video's scene images in a folder that may hold those of many."
-    found = {}
-    if not Path(folder).is_dir(): raise AkvError(f'{folder}: there is no such folder of scene images')
-    for path in sorted(p for p in Path(folder).glob('*-Scene-*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg')):
-        name, n, image = parse_scene_name(path.name)
-        found.setdefault(name, {}).setdefault(n, {}).setdefault(image or 1, path)   # .jpg sorts before .png
-        if path.suffix.lower() == '.png': found[name][n][image or 1] = path
-    if not found: raise AkvError(f'{folder}: no scene images there; expected names like ID-Scene-001-01.png')
-    told = [name for name in found if Path(output).stem == name or Path(output).stem.startswith(f'{name}_')]
-    chosen = video_id or (max(told, key=len) if told else next(iter(found)) if len(found) == 1 else None)
-    if chosen and chosen not in found: raise AkvError(f"{folder}: no images of {chosen}, but of {', '.join(found)}")
-    if not chosen:
-        raise AkvError(f"{folder}: images of {', '.join(found)}; say which with video_id, or by an output named "
-                       "ID_variant.mp4")
-    return chosen, {n: [images[k] for k in sorted(images)] for n, images in sorted(found[chosen].items())}
-
-def _project_of(folder): # of .../outputs/edited_scenes/{variant}, or None
-    parents = Path(folder).absolute().parents
-    return Project(parents[2]) if len(parents) > 2 and (parents[2]/'data').is_dir() else None
-
-# %% ../nbs/13_temporal.ipynb #1c7cdd59
-def _slides(images, frames, fade):
-    "Frames of one take shown by its images in turn, equally long, with cross-fades of `fade` frames."
-    each = frames/len(images)
-    fade = min(fade, int(each))
-    for i in range(frames):
-        k = min(int(i/each), len(images) - 1)
-        into = i - k*each + .5                     # frames since this image came
-        weight = min(1., .5 + into/fade) if k and fade else 1.
-        left = (k + 1)*each - i - .5
-        if k + 1 < len(images) and fade and left < fade/2: k, weight = k + 1, .5 - left/fade
-        if weight >= 1: yield images[k]; continue
-        yield np.rint(weight*images[k].astype(np.float32) + (1 - weight)*images[k - 1]).astype(np.uint8)
-
-# %% ../nbs/13_temporal.ipynb #43daef8b
-def _timeline(project, video_id, numbers, seconds, rate):
-    "(VideoInfo or None of the source, rate, {scene number: frames}) for a slideshow."
-    source = project and project.source_video(video_id)
-    if seconds is None and project and project.scenes_csv(video_id).is_file():
-        scenes = read_scenes(project, video_id)
-        if source and Path(source).is_file():
-            lengths = (scenes['end_frame'] - scenes['start_frame']).astype(int)
-            return probe(source), None, dict(zip(scenes['scene_number'].astype(int), lengths))
-        edges = np.rint(rate*np.append(scenes['start_s'], scenes['end_s'].iloc[-1])).astype(int)
-        return None, rate, dict(zip(scenes['scene_number'].astype(int), np.maximum(1, np.diff(edges))))
-    if seconds is None: notice(f'{video_id}: no scenes.csv says how long its scenes last; each is shown for 2 s')
-    return None, rate, {n: max(1, round(rate*(2. if seconds is None else seconds))) for n in numbers}
 
 # %% ../nbs/13_temporal.ipynb #d7dafb2c
 class VideoEditor:
@@ -354,7 +305,7 @@ class VideoEditor:
         edits, info = _read_edits(edits), probe(video)
         check_output(output, [video])
         _check_edits(edits, info)
-        if masks is None: _tell_of_background(edits, video)
+        if masks is None: _notice_background(edits, video)
         stretches = _cut_stretches(video, scenes, self.settings)
         if lost := [i for i in sorted(edits) if not any(a <= i < b for a, b in stretches)]:
             raise AkvError(f'no scene holds the edited frame {lost[0]}; the scenes are '
@@ -389,82 +340,34 @@ class VideoEditor:
         rate=25, # frames per second where no source says
     )->Path: # output_path
         "A slideshow of scene images. Raises `AkvError` where there are none, or their sizes differ."
-        if not rate > 0 or seconds is not None and not seconds > 0:
-            raise AkvError(f'rate {rate}, seconds {seconds}: give more than 0')
-        video_id, files = _scene_files(scenes_dir, video_id, output_path)
-        project = _project_of(scenes_dir)
-        info, rate, lengths = _timeline(project, video_id, files, seconds, rate)
-        if odd := [n for n in files if n not in lengths]:
-            notice(f'{scenes_dir}: scenes {odd} are not in scenes.csv of {video_id}; their images are left out')
-        for n in [n for n in lengths if n not in files]: files[n] = [_plain_scene(project, video_id, n)]
-        size = load_image(next(iter(files.values()))[0]).shape[:2]
-        info = _slide_info(info, rate, size, sum(lengths.values()))
-        fade = _fade(apply_temporal_smoothing, files, info.rate)
-        with VideoWriter(output_path, info, **vars(self.encoding)) as writer:
-            for n, frames in lengths.items():
-                for frame in _slides([_of_size(path, size) for path in files[n]], frames, fade): writer.write(frame)
-        return Path(output_path)
+        return make_slideshow(scenes_dir, output_path, self.encoding, apply_temporal_smoothing, video_id, seconds, rate)
 
     def compare(self,
         videos, # {label: file}, or files
         output, # the .mp4 to write; a contact sheet of the same name, .png, is put beside it
         **options, # of `akv.carry.comparison.compare_videos`
     )->Path: # output
-        "Videos side by side, labelled. Raises `AkvError`."
-        from akv.carry.comparison import compare_videos
+        "Videos side by side, labelled. Raises `AkvError` where the output is one of them, or the output is no .mp4."
         compare_videos(videos, output, **{'sheet': True, **options})
         return Path(output)
 
 # %% ../nbs/13_temporal.ipynb #80231d48
-def _is_rgb(image):
-    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-
-def _check_edits(edits, info):
+def _check_edits(edits, info): # every edit is a picture of one of the video's frames
     for i, edit in edits.items():
         name = f'the edit of frame {i}' + (f' ({edit})' if isinstance(edit, (str, Path)) else '')
         if not 0 <= i < info.frames: raise AkvError(f'{name}: {info.path} has frames 0 to {info.frames - 1}')
-        if not isinstance(edit, (str, Path)) and not _is_rgb(edit):
+        picture = _picture(edit)
+        if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3):
             found = f'{edit.dtype} {edit.shape}' if isinstance(edit, np.ndarray) else type(edit).__name__
             raise AkvError(f'{name} is {found}; give uint8 [height, width, 3] in RGB, or a file')
-        height, width = _picture(edit).shape[:2]
+        height, width = picture.shape[:2]
         if (height, width) != (info.height, info.width):
             raise AkvError(f'{name} is {width} x {height}; {info.path} is {info.width} x {info.height}, as it is shown; '
                            'edit the frame at that size')
 
-def _tell_of_background(edits, video):
+def _notice_background(edits, video):
     i = min(edits)
     share = (_picture(edits[i]) != read_frames(video, [i])[i]).any(-1).mean()
     if share > .9:
         notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
                'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
-
-def _plain_scene(project, video_id, n):
-    path = project.find_scene_images(video_id).get(n) if project else None
-    if path is None: raise AkvError(f'scene {n} of {video_id} has no image; without, the video would have a hole')
-    notice(f'scene {n} of {video_id} has no edited image; it is shown as {path.name} from the scene cuts')
-    return path
-
-def _of_size(path, size):
-    image = load_image(path)
-    if image.shape[:2] == size: return image
-    raise AkvError(f'{path} is {image.shape[1]} x {image.shape[0]}, the first image {size[1]} x {size[0]}; '
-                   'make them equal')
-
-def _slide_info(info, rate, size, frames):
-    "What the slideshow's writer has to know: the source's stamps and sound, or none."
-    from fractions import Fraction
-    from akv.media.decoding import VideoInfo
-    if info is not None:
-        if (info.height, info.width) == size and info.frames == frames: return info
-        return replace(info, width=size[1], height=size[0], rotation=0, orientation=(1, 0, 0, 1),
-                       pixel_aspect=Fraction(1))
-    rate = Fraction(rate).limit_denominator(1001)
-    stamps, durations = np.arange(frames)*rate.denominator, np.full(frames, rate.denominator)
-    tick = Fraction(1, rate.numerator)
-    return VideoInfo(Path('slides'), size[1], size[0], frames, tick, stamps, durations, rate, False)
-
-def _fade(wanted, files, rate):
-    "Frames of a cross-fade of a fifth of a second; 0, with a notice, where there is nothing to smooth."
-    several = any(len(paths) > 1 for paths in files.values())
-    if wanted and not several: notice('nothing to smooth: every scene has one image, and cuts stay cuts')
-    return max(2, round(float(rate)/5)) if wanted and several else 0
