@@ -150,7 +150,7 @@ def _dose_picture(values, info, seconds, width, height, low, high):
     return picture
 
 def _checked_weights(weights, infos):
-    "Weights as arrays, one value for each frame of each video that has them. Raises `VideoError`."
+    "Weights as arrays. Raises `VideoError` for an unknown video, or not one finite value for each of its frames."
     weights = {str(k): np.asarray(w, np.float64).ravel() for k, w in (weights or {}).items()}
     for label, w in weights.items():
         if label not in infos: raise VideoError(f'weights are given for {label!r}; the videos are {list(infos)}')

@@ -520,7 +520,7 @@ def _blended(export, output):
     return ((i + written[0], frame) for i, frame in chosen)
 
 # %% ../../nbs/carry/02_rerender.ipynb #a1eff8d5
-def _load(program, folder, output, region_of):
+def _load_edited(program, folder, output, region_of):
     "Frames of a take as a program has edited them."
     export = Export(Path(getattr(folder, 'folder', folder)))
     noted = export.noted
@@ -552,7 +552,7 @@ def load_from_rerender(
     """What Rerender A Video made of an export: padding cut off, frame 0 restored.
 
     Raises `AkvError` if frames are missing, sizes are not those of the export, or the folder is not one."""
-    return _load('rerender', folder, output, region_of)
+    return _load_edited('rerender', folder, output, region_of)
 
 def load_from_fresco(
     folder,          # an `Export` or its folder
@@ -560,4 +560,4 @@ def load_from_fresco(
     region_of=None,  # callable: frame index -> [H,W] in [0,1]; outside it the source's bytes come back
 ):                   # yields (frame index, uint8 [H,W,3]), every frame of the take in order, at the source's size
     "What FRESCO made of an export. Raises `AkvError` where `load_from_rerender` does."
-    return _load('fresco', folder, output, region_of)
+    return _load_edited('fresco', folder, output, region_of)
