@@ -96,7 +96,8 @@ def reliability(
     believed = np.clip(1.5 - .5*excess, 0, 1)
     if before is not None:
         apart = cv2.absdiff(_grey(before), warp(_grey(after), forward)).astype(np.float32)
-        alike = np.clip(1.5 - .5*cv2.blur(apart, (5, 5))/12, 0, 1)   # 12 grey levels: pictures that differ less agree
+        # pictures that differ by less than 12 grey levels agree; over 5 x 5 pixels, noise averages out
+        alike = np.clip(1.5 - .5*cv2.blur(apart, (5, 5))/12, 0, 1)
         believed = np.maximum(believed, alike*np.clip(1.5 - excess/6, 0, 1))   # all of three times the tolerance
     height, width = forward.shape[:2]
     x = forward[..., 0] + np.arange(width, dtype=np.float32)
@@ -127,8 +128,8 @@ def _drawn_towards(joined, direct, back, before, after):
     "The joined flow, drawn half-way to the direct one; `back`: flow the other way, joined and direct."
     apart, sure = direct - joined, reliability(direct, back[1], before, after)
     near = np.clip(1.5 - cv2.magnitude(*cv2.split(apart))/2, 0, 1)   # all within a pixel, nothing from three on
-    drawn = joined + .5*cv2.blur(apart*(sure*near)[..., None], (9, 9))
-    found = sure - reliability(joined, back[0], before, after) > .5
+    drawn = joined + .5*cv2.blur(apart*(sure*near)[..., None], (9, 9))   # half-way and smoothly, or the jumps would show
+    found = sure - reliability(joined, back[0], before, after) > .5      # lost by the steps, seen by the direct search
     return np.where(found[..., None], direct, drawn)
 
 class FlowChain:
@@ -210,7 +211,8 @@ def working_size(
 )->tuple: # (height, width): half as much each way, or more of small frames, or less of very large ones
     "The size at which flow is computed where `fine` is used: more only takes longer."
     pixels = size[0]*size[1]
-    scale = min(1, max(.5, (480*270/pixels)**.5), (640*360/pixels)**.5)
+    at_least, at_most = 480*270, 640*360   # half of a 960 x 540 frame; half of a 1280 x 720 frame
+    scale = min(1, max(.5, (at_least/pixels)**.5), (at_most/pixels)**.5)
     return tuple(max(1, round(n*scale)) for n in size)
 
 # %% ../../nbs/media/04_motion.ipynb #b9095d03

@@ -115,8 +115,8 @@ def load_heatmap(
             step = max(1, min(image.size)//256)   # a sample is enough to tell colour from gray
             rgb = np.asarray(image.convert("RGB"))[::step, ::step].astype(np.int16)
             if np.mean(np.ptp(rgb, axis=2) > 24) > .01:   # JPEG makes gray differ by less
-                notice(f"{path}: a coloured heatmap, read by its brightness (there may be more); save the values as gray",
-                       key="coloured heatmap")
+                notice(f"{path}: a coloured heatmap, read by its brightness (there may be more); "
+                       "save the values as gray", key="coloured heatmap")
         return _luminance(image, path)
     return decode_image(path, heatmap, max_pixels)
 

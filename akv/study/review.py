@@ -70,7 +70,7 @@ def rejections(
 def rejected_scenes(
     project:Project,  # the study
 )->set:               # {(video id, scene number)}
-    "The scenes whose latest decision is to reject them. Raises `TableError` as `rejections`."
+    "The scenes whose latest decision is to reject them. Raises `TableError` where data/review.csv is damaged."
     return set(rejections(project))
 
 # %% ../../nbs/study/04_review.ipynb #1dd4b301
