@@ -48,8 +48,8 @@ class _Heatmaps:
     def make_all(self, kind, found, kept):
         "Write {scene number: A} with 16 bits, but for the scenes that are kept; the scenes whose map says something."
         flat = sorted(n for n in set(found) - kept if np.ptp(found[n]) == 0)
-        if flat: notice(f'{self.video_id}: the map of scene {", ".join(map(str, flat))} from {kind} is the same everywhere; '
-                        'not used')
+        if flat: notice(f'{self.video_id}: the map of scene {", ".join(map(str, flat))} from {kind} is the same '
+                        'everywhere; not used')
         for n in set(found) - kept - set(flat):
             self.make(n, kind, content_hash(kind, found[n]), '.png', lambda part, A=found[n]: save_heatmap(A, part))
         return set(found) - set(flat)
@@ -116,7 +116,7 @@ def _use_rater(maps, images, kept, rater, settings):
 
 # %% ../nbs/03_attention.ipynb #4dacafe3
 def _note_origins(maps, images, source, files, report):
-    "Say what was predicted though a source was named, and write `provenance.json`."
+    "Give notice of scenes that were predicted although a source was named, and write `provenance.json`."
     origins = {n: maps.origin(n) for n in images}
     predicted = sorted(n for n in origins if origins[n] == 'predicted')
     if source != 'model' and predicted:
@@ -135,7 +135,7 @@ def _note_origins(maps, images, source, files, report):
 def make_attention(
     project:Project,
     video_id:str,
-    folder=None, # of finished heatmaps: `{video_id}-Scene-001.png` (or .jpg, or …-001-01), or a subfolder {video_id} of these
+    folder=None, # of finished heatmaps: `{video_id}-Scene-001.png` (or .jpg, …-001-01), or of subfolders {video_id}
     settings:Settings=None, # None: the defaults; its `attention.source` counts where nothing below is given
     fixations=None, # eye tracking: file, or DataFrame of `akv.sources.gaze.read_fixations`
     columns:dict=None, # {name of ours: the file's}, for a table of another kind
@@ -145,8 +145,8 @@ def make_attention(
 )->dict: # {scene number: path of its heatmap}
     """Write the attention heatmap of every scene, from the source that is given or set, else predicted.
 
-    Does nothing where that was done already. A map that was put into the project by hand is kept. Raises `AkvError` where
-    there is no scene image, or the source has nothing for any scene of this video."""
+    Does nothing where that was done already. A map that was put into the project by hand is kept. Raises `AkvError`
+    where there is no scene image, or the source has nothing for any scene of this video."""
     images, maps, settings = project.find_scene_images(video_id), _Heatmaps(project, video_id), settings or Settings()
     if not images: raise AkvError(f'{video_id}: no scene images; run `akv scenes` on the video first')
     given = dict(given=folder, fixations=fixations, ratings=ratings, llava=rater)
@@ -154,7 +154,8 @@ def make_attention(
     if len(named) > 1: raise AkvError(f'{" and ".join(named)} were given; give one of them')
     source = named[0] if named else settings.attention.source
     kept, known, report = {n for n in images if maps.origin(n) == 'by hand'}, set(), dict()
-    if source == 'fixations': known, report = _use_fixations(maps, images, kept, fixations, settings, columns, placement)
+    if source == 'fixations':
+        known, report = _use_fixations(maps, images, kept, fixations, settings, columns, placement)
     elif source != 'model':
         use = dict(given=_use_given, ratings=_use_ratings, llava=_use_rater)[source]
         known, report = use(maps, images, kept, given[source], settings)

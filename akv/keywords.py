@@ -59,7 +59,8 @@ def _boxes_given(project, video_id, scenes, boxes):
             scene = scenes.loc[n]
             frame = int(float(row['frame'])) if row.get('frame') else int(scene.image_frame)
         except KeyError:
-            raise TableError(f'{place}: scene {row["scene_number"]} is not among the scenes 1 to {len(scenes)}') from None
+            number = row['scene_number']
+            raise TableError(f'{place}: scene {number} is not among the scenes 1 to {len(scenes)}') from None
         except (ValueError, AkvError) as error:
             raise TableError(f'{place}: a field is not a number or the box is empty ({error})') from error
         kind = row.get('kind') or 'product'
@@ -185,7 +186,7 @@ def _video_to_follow(project, video_id):
 
 # %% ../nbs/02_keywords.ipynb #d2503943
 class SceneMask:
-    "The keyword mask of one scene, and whose it is."
+    "The keyword mask of one scene, and whether akv or a person made it."
     def __init__(self,
         project,   # akv.study.project.Project
         video_id,  # text
@@ -220,29 +221,27 @@ class SceneMask:
         if self.video is None: return range(self.image_frame, self.image_frame + 1)
         return range(int(self.row.start_frame), int(self.row.end_frame))
 
-    def by_hand(self):
-        "The mask file if somebody else made or changed it, else None. Raises `ImageError` where it is damaged."
+    def by_hand(self,
+        damaged_too=False,  # of a damaged file: False raises `ImageError`, True answers None
+    ):
+        "The mask file if a person made or changed it, else None."
         if (path := self.path) is None: return None
         name = scene_name(self.video_id, self.n, None)
-        return None if StageCache(self.project).is_done('masks_made', name, content_hash(load_mask(path))) else path
-
-    @property
-    def painted(self):
-        "As `by_hand`; None also for a damaged file."
-        with contextlib.suppress(ImageError): return self.by_hand()
+        with contextlib.suppress(*[ImageError]*damaged_too):
+            return None if StageCache(self.project).is_done('masks_made', name, content_hash(load_mask(path))) else path
 
     @property
     def given(self):
-        "The mask file if the scene is known by it; None where it came of boxes, or there is none."
+        "The mask file if the scene is known by it; None where it came from boxes, or there is none."
         origin = self.project.keyword_mask(self.video_id, self.n).parent/'provenance.json'
-        if self.path is None or self.painted: return self.path
+        if self.path is None or self.by_hand(damaged_too=True): return self.path
         scenes = (read_json(origin).get('settings') or {}).get('scenes', {}) if origin.is_file() else {}
         return None if scenes.get(str(self.n), '').startswith('boxes') else self.path
 
     def write(self,
         mask,  # [H,W] of {0,1}
     )->Path:   # the file
-        "Write a mask as akv's own. Its content is noted before: a kill in between cannot make it look like somebody else's."
+        "Write a mask as akv's own. Its content is noted before, so that a kill cannot make it look like somebody's."
         path = self.project.keyword_mask(self.video_id, self.n)
         path.unlink(missing_ok=True)
         key = content_hash(mask.astype(np.float32))
@@ -284,8 +283,8 @@ def _write_track(project, video, video_id, n, scene, drawn):
     if (frame := help_wanted(quality, known)) is not None:
         mask = load_mask(files[frame])
         x, y, width, height = cv2.boundingRect(mask.astype(np.uint8)) if mask.any() else (0, 0, *size[::-1])
-        notice(f'{where}: the mask may have left the product in frames {spans(quality.frame[quality.flagged])}; look at '
-               f'{project.relative(files[frame])}. If it has, add this line to data/boxes.csv, with the box put '
+        notice(f'{where}: the mask may have left the product in frames {spans(quality.frame[quality.flagged])}; look '
+               f'at {project.relative(files[frame])}. If it has, add this line to data/boxes.csv, with the box put '
                f'right: {video_id},{n},{frame},{x},{y},{width},{height},product')
     return at_image, [*files.values(), write_table(quality, folder/'quality.csv')]
 
@@ -309,22 +308,25 @@ def _planned(project, video_id, scenes, found):
     "[(scene number, seeds, whether the mask on disk is kept)] of all scenes of which anything is known."
     plan = []
     for n in scenes.index:
-        painted, seeds, frame = SceneMask(project, video_id, n).by_hand(), found.get(n, []), int(scenes.loc[n].image_frame)
+        painted, seeds = SceneMask(project, video_id, n).by_hand(), found.get(n, [])
         if painted:
+            frame, rightly = int(scenes.loc[n].image_frame), 'move it to another folder and hand it in with --masks'
             place = f'scene {n} of {video_id}: {project.relative(painted)}'
             others = sorted((seed for seed in seeds if seed.frame != frame), key=lambda seed: seed.frame)
             if len(others) < len(seeds): notice(f'{place} was made or changed by hand and is kept; '
                                                 'delete it to use what was given')
             if others: notice(f'{place} was made or changed by hand; beside it '
                               f'the boxes in frame {spans([seed.frame for seed in others])} count')
-            mask, rightly = load_mask(painted), 'move it to another folder and hand it in with --masks, which reads it rightly'
+            mask, doubt = load_mask(painted), ''
+            # somebody's file lies here as it is: what was handed in would have been recognised and read rightly
             if orientation_of_mask(mask) == 'inverted':
-                notice(f'{place} looks inverted (white must be the product); {rightly}, or invert it')
+                doubt = f'looks inverted (white must be the product); {rightly}, which reads it rightly, or invert it'
             else:
                 try: odd = (mask != read_mask(painted)[0]).mean() > .001
-                except ImageError: notice(f'{place} looks like a photo, not like a mask; paint the product white and all else black')
-                else:
-                    if odd: notice(f'{place} is not a usual mask; {rightly}')
+                except ImageError:
+                    odd, doubt = False, 'looks like a photo, not a mask; paint the product white and all else black'
+                if odd: doubt = f'is not a usual mask; {rightly}, which reads it rightly'
+            if doubt: notice(f'{place} {doubt}')
             seeds = [_Seed(frame, mask=painted, read=load_mask), *others]
         if seeds: plan.append((n, seeds, bool(painted)))
     return plan
@@ -382,7 +384,7 @@ def make_masks(
         raise AkvError(f'mask source {source!r}: choose clipseg, or give box, boxes or masks itself')
     found = _find_seeds(project, video_id, scenes, **given)
     plan = _planned(project, video_id, scenes, found)
-    for n, path in project.find_keyword_masks(video_id).items():   # akv's own masks of scenes that are gone or now empty
+    for n, path in project.find_keyword_masks(video_id).items():   # akv's own, of scenes that are gone or now empty
         if (n in scenes.index and found.get(n, True)) or SceneMask(project, video_id, n).by_hand(): continue
         path.unlink()
         for file in project.keyword_track(video_id, n).glob('*'): file.unlink()

@@ -34,7 +34,8 @@ def read_boxes(
     needed = [c for c in BOX_COLUMNS if c not in ('frame', 'kind')]
     table = boxes if hasattr(boxes, 'columns') else read_table(boxes, needed)
     missing = [c for c in needed if c not in table.columns]
-    if missing: raise TableError(f'boxes: no column {", ".join(missing)}; needed are {",".join(needed)} (and frame, kind)')
+    if missing:
+        raise TableError(f'boxes: no column {", ".join(missing)}; needed are {",".join(needed)} (and frame, kind)')
     return table.astype(object).where(table.notna(), '').map(lambda field: str(field).strip())
 
 # %% ../../nbs/sources/01_boxes.ipynb #d5180012
@@ -43,7 +44,8 @@ def known_boxes(
 ):            # DataFrame as `read_boxes` gives it; without rows where there is no table yet
     "The boxes in a project's `data/boxes.csv`. Raises `TableError` where it is damaged."
     import pandas as pd
-    return read_boxes(project.boxes_csv) if project.boxes_csv.is_file() else pd.DataFrame(columns=BOX_COLUMNS, dtype=str)
+    if project.boxes_csv.is_file(): return read_boxes(project.boxes_csv)
+    return pd.DataFrame(columns=BOX_COLUMNS, dtype=str)
 
 # %% ../../nbs/sources/01_boxes.ipynb #53580320
 def box_frames(
@@ -54,7 +56,7 @@ def box_frames(
     def number(text):
         try: return int(float(text))
         except ValueError: return None
-    return [number(frame) if frame else image_frame for frame in (table.frame if 'frame' in table else [''] * len(table))]
+    return [number(frame) if frame else image_frame for frame in table.get('frame', [''] * len(table))]
 
 def boxes_of(
     table,             # DataFrame of `read_boxes`

@@ -23,15 +23,16 @@ CLIPSEG = 'CIDAS/clipseg-rd64-refined'
 PROMPTS = 'a photo of a {}', '{} in an advertisement', '{}'
 
 def _clipseg_folder(name):
-    "Where the weights of a CLIPSeg lie on this machine; downloaded if they have to be. Raises `AkvError` where they cannot be had."
+    "Where the weights of a CLIPSeg lie, downloaded if they have to be. Raises `AkvError` where they cannot be had."
     def is_clipseg(folder): return (Path(folder)/'config.json').is_file() and any(Path(folder).glob('*.safetensors'))
     def missing(why): return AkvError(f'{why} as keywords.clipseg_model in the settings (600 MB). '
                                       f'Without it: {ways_to_give_masks("ID", clipseg=False)}')
     path = Path(name).expanduser()
     if is_clipseg(path): return path
     if path.is_dir() or name.count('/') != 1 or name[0] in './~':
-        fault = 'this folder holds no CLIPSeg (config.json and a .safetensors file)' if path.is_dir() else 'there is no such folder'
-        raise missing(f'{name}: {fault}. On a machine with network: `hf download {CLIPSEG}`, and name the folder that it prints')
+        fault = 'this folder holds no CLIPSeg (config.json and a .safetensors file)'
+        raise missing(f'{name}: {fault if path.is_dir() else "there is no such folder"}. On a machine with network: '
+                      f'`hf download {CLIPSEG}`, and name the folder that it prints')
     try: return hub_folder(name, is_clipseg, ignore_patterns=['*.bin', '*.h5', '*.msgpack', '*.onnx'])
     except AkvError as error: raise missing(error) from error
 

@@ -147,7 +147,8 @@ def fixation_map(
 def _fixation_weights(table, weight, subjects, shape, sigma):
     "What each placed fixation counts."
     if weight not in ('duration', 'count'): raise FixationError(f"weight is {weight!r}; choose duration or count")
-    if subjects not in ('normalised', 'pooled'): raise FixationError(f"subjects is {subjects!r}; choose normalised or pooled")
+    if subjects not in ('normalised', 'pooled'):
+        raise FixationError(f"subjects is {subjects!r}; choose normalised or pooled")
     w = table['duration'].to_numpy(float) if weight == 'duration' else np.ones(len(table))
     if not np.isfinite(w).all():
         raise FixationError(f"{(~np.isfinite(w)).sum()} of {len(w)} fixations have no duration; use weight='count'")
@@ -166,7 +167,8 @@ def _placed_heatmap(placed, shape, sigma, weight, subjects):
     A = fixation_map(placed['x'], placed['y'], shape, _fixation_weights(placed, weight, subjects, shape, sigma), sigma)
     return A, dict(subjects=int(placed['subject'].nunique()), pixels_per_degree=round(float(sigma), 4))
 
-def _in_words(counts): return ', '.join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n) or 'none given'
+def _in_words(counts):
+    return ', '.join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n) or 'none given'
 
 # %% ../../nbs/sources/10_fixations.ipynb #fb09c5c1
 def fixations_to_heatmap(
@@ -179,12 +181,12 @@ def fixations_to_heatmap(
     picture_degrees=33.,    # longer side of the picture where nothing else is known
     return_info=False,      # also how many fixations were kept and dropped
 ):                          # A [H, W] float32, peak 1; with return_info (A, dict)
-    "Attention heatmap of one picture. Raises `FixationError` where no fixation falls on it, or as `place_fixations`."
+    "Attention heatmap of one picture. Raises `FixationError` where none falls on it, or place or weight are unknown."
     shape = tuple(shape[:2])
     placed, counts = place_fixations(table, shape, placement, pixels_per_degree, picture_degrees)
     if placed.empty:
-        raise FixationError(f"no fixation falls on the picture of {shape[1]} x {shape[0]} pixels ({_in_words(counts)}); "
-                            "check units and placement")
+        raise FixationError(f"no fixation falls on the picture of {shape[1]} x {shape[0]} pixels "
+                            f"({_in_words(counts)}); check units and placement")
     sigma = degree_pixels(shape, pixels_per_degree, placement, picture_degrees)
     A, info = _placed_heatmap(placed, shape, sigma, weight, subjects)
     return (A, counts | info) if return_info else A
@@ -227,7 +229,7 @@ def frame_heatmaps(
     picture_degrees=33.,    # longer side of the picture where nothing else is known
     scenes=None,            # DataFrame as scenes.csv: no window then reaches across a cut
 ):                          # yields A [H, W] float32 for each frame, None where nobody looked
-    "Attention heatmaps frame by frame. Raises `FixationError` as `fixations_to_heatmap`."
+    "Attention heatmaps frame by frame. Raises `FixationError` where the time, place or weight of fixations is unknown."
     shape = tuple(shape[:2])
     sigma = degree_pixels(shape, pixels_per_degree, placement, picture_degrees)
     if scenes is not None: table = scene_fixations(table, scenes)
@@ -307,7 +309,7 @@ def fixation_heatmaps(
 )->tuple: # ({scene number: A [H, W] float32, peak 1}, report: dict of plain numbers for provenance.json)
     """Attention heatmaps of a video's scenes from eye tracking; scenes without fixations are listed in the report.
 
-    Raises `FixationError` where nothing belongs to the video or falls on its scenes, or as `fixations_to_heatmap`."""
+    Raises `FixationError` where nothing belongs to the video or falls on its scenes, or place or weight is unknown."""
     images = project.find_scene_images(video_id)
     if not images: raise FixationError(f"{video_id}: no scene images; run `akv scenes` on the video first")
     rows, dropped = _fixations_by_scene(project, video_id, table, stimuli, window_seconds)

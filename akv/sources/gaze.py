@@ -160,14 +160,15 @@ def _read_plain(export, units='auto', time_units='auto', frame='picture'):
         values = np.concatenate(points)
         values = values[np.isfinite(values)]
         if len(values) and (values < 0).mean() > .2:
-            raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to {values.min():g}; "
-                             "say what they are: units='degrees' (from the centre), 'pixels' or 'fractions'")
+            raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to "
+                             f"{values.min():g}; say what they are: units='degrees' (from the centre), "
+                             "'pixels' or 'fractions'")
         units = 'fractions' if len(values) and np.quantile(values, .95) <= 1 else 'pixels'
     return tidy_fixations(export.text(stimulus), export.text(subject), time, *points, duration, units, frame)
 
 # %% ../../nbs/sources/09_gaze.ipynb #fe6c044d
 def _tobii_points(export, stimulus):
-    "x, y, their unit and frame: on the medium where the file has that or says where the medium stood, else on the screen."
+    "x, y, their unit and frame: on the medium where the file says where that was, else on the screen."
     for units, unit, frame in ((('mcsnorm',), 'fractions', 'picture'), (('mcspx',), 'pixels', 'picture'),
                                (('', 'px', 'dacspx', 'rcspx'), 'pixels', 'screen')):
         names = [export.find(axis, f'fixation point {axis}', units=units) for axis in 'xy']
@@ -205,7 +206,8 @@ def _tobii_fixations(export, rows, unit, frame, time_units):
     rows = rows[rows.kind.str.lower() == 'fixation'].drop_duplicates(['recording', 'index'])
     rows = rows[rows.stimulus != ''].join(shown[['onset', 'gone']], on='shown').reset_index(drop=True)
     name = export.find('time', 'recording timestamp')
-    if time_units != 'auto' or name is None or _split_unit(name)[1] in _SECONDS_IN: seconds = _clock(export, name, time_units)
+    if time_units != 'auto' or name is None or _split_unit(name)[1] in _SECONDS_IN:
+        seconds = _clock(export, name, time_units)
     else:   # fixations follow each other about as fast as they last, in milliseconds; in microseconds 1000 times slower
         ratio = rows['start'].diff().shift(-1) / rows['duration']
         ratio = ratio[ratio > 0]
@@ -249,7 +251,8 @@ def _read_eyelink(export, **_):
     if stimulus.lower().startswith('trial_'):
         notice(f"{export.path}: no column says what was shown; {stimulus} is used. If another does, name it: "
                "columns={'stimulus': '…'}")
-    return tidy_fixations(export.text(stimulus), export.text(subject), start / 1000, x, y, duration / 1000, 'pixels', 'screen')
+    stimulus, subject = export.text(stimulus), export.text(subject)
+    return tidy_fixations(stimulus, subject, start / 1000, x, y, duration / 1000, 'pixels', 'screen')
 
 # %% ../../nbs/sources/09_gaze.ipynb #6598666a
 def _read_gazepoint(export, **_):
@@ -260,8 +263,9 @@ def _read_gazepoint(export, **_):
     rows['media'] = export.text(export.need('stimulus', 'media_name', 'media_id'))
     rows['shown'] = (rows.media != rows.media.shift()).cumsum()
     begin = rows.groupby('shown')[['clock', 'time']].transform('min')
-    if not begin.clock.diff().lt(0).any() and begin.clock.max() >= 1:   # the clock does not restart with each medium
-        rows['time'] -= begin.clock if rows.duplicated(['shown', 'number']).any() else begin.time   # its first sample, or fixation
+    if not begin.clock.diff().lt(0).any() and begin.clock.max() >= 1:   # the clock does not restart with each medium:
+        sampled = rows.duplicated(['shown', 'number']).any()        # its onset is its first sample, or first fixation
+        rows['time'] -= begin.clock if sampled else begin.time
     if named := export.find('subject'): rows['subject'] = export.text(named)
     else: rows['subject'] = re.sub(r'[_ ](all_gaze|fixations)$', '', export.path.stem)
     if valid := export.find('valid', 'fpogv'): rows = rows[export.numbers(valid) == 1]

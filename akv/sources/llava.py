@@ -65,7 +65,8 @@ def _load_llava(folder, adapter, device):
     dtype = torch.bfloat16 if device == 'cpu' else torch.float16
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model = LlavaForConditionalGeneration.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+        load = LlavaForConditionalGeneration.from_pretrained
+        model = load(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
         if adapter:
             from peft import PeftModel
             model = PeftModel.from_pretrained(model, adapter, use_safetensors=True).merge_and_unload()
@@ -104,8 +105,9 @@ class LlavaRater:
         self.reference_patches = [(on_grey(p) if p.shape[-1] == 4 else p, score) for p, score in reference_patches]
         self.batch_size, self.retries, self.device = batch_size, retries, device
         self.name = '+'.join(Path(part).name for part in (self.model, self.adapter) if part)
+        scores = [score for _, score in self.reference_patches]
         self.settings = dict(model=self.model, adapter=self.adapter or None, instructions=instructions,
-                             reference_scores=[score for _, score in self.reference_patches], retries=retries)   # noted beside the ratings
+                             reference_scores=scores, retries=retries)     # is noted beside the ratings
 
     @functools.cached_property
     def key(self):
@@ -162,7 +164,7 @@ def answers(self:LlavaRater,
 def __call__(self:LlavaRater,
     images,  # list of uint8 [h,w,3]
 )->list:     # for each a float from 1 to 6, or the text in which no score was found
-    "Rate patches. Raises `AkvError` as `load`, or where the reference patches do not fit."
+    "Rate patches. Raises `AkvError` where the model cannot be had, or the reference patches do not fit its prompt."
     rated = []
     for start in range(0, len(images), self.batch_size):
         batch = images[start:start + self.batch_size]

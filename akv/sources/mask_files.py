@@ -43,10 +43,13 @@ def read_mask(
         if _is_flat(rgb):
             mask, kind = distance > np.median(distance[distance > 40])/2, 'a shape in colour; it is taken as product'
         elif (_border(distance) < 12).mean() < .9:
-            raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, or cut it out on '
-                             'transparent ground')
-        else: mask, kind = without_holes((distance > 24).astype(np.uint8)), 'a cut-out on plain ground; it is taken as product'
-    elif 0 < gray.max() < 32: mask, kind = gray > 0, f'a label image (0 to {gray.max():.0f}); all but 0 is taken as product'
+            raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, '
+                             'or cut it out on transparent ground')
+        else:
+            mask = without_holes((distance > 24).astype(np.uint8))
+            kind = 'a cut-out on plain ground; it is taken as product'
+    elif 0 < gray.max() < 32:
+        mask, kind = gray > 0, f'a label image (0 to {gray.max():.0f}); all but 0 is taken as product'
     else: mask = gray > 127
     return mask.astype(np.float32), kind
 
@@ -79,7 +82,8 @@ def ways_to_give_masks(
     "How one can say where the product is."
     ways = ('Ways to say where the product is: '
             '(1) --box x,y,width,height: one box, for a clip of one scene; '
-            '(2) --boxes FILE.csv with video_id,scene_number,frame,x,y,width,height,kind: a box for each scene, also read from '
-            f'data/boxes.csv; (3) --masks DIR with {video_id}/scene_1.png or {scene_name(video_id, 1)}.png, white where the '
-            f'product is; (4) such masks in data/keyword_masks/{video_id}/')
+            '(2) --boxes FILE.csv with video_id,scene_number,frame,x,y,width,height,kind: a box for each scene, '
+            f'also read from data/boxes.csv; (3) --masks DIR with {video_id}/scene_1.png or '
+            f'{scene_name(video_id, 1)}.png, white where the product is; '
+            f'(4) such masks in data/keyword_masks/{video_id}/')
     return ways + ('; (5) --source clipseg: by the keyword alone, with the weights of CLIPSeg.' if clipseg else '.')

@@ -155,8 +155,8 @@ def _stlpips_trunk():
     spec = importlib.util.find_spec('stlpips_pytorch')          # imports nothing
     path = Path(spec.origin).parent/'weights/vST0.0/alex_shift_tolerant.pth' if spec else None
     if not path or not path.exists():
-        raise AkvError(f'{path or "stlpips_pytorch"}: not found, and the second attention model begins with its AlexNet; '
-                       '`pip install stlpips_pytorch`')
+        raise AkvError(f'{path or "stlpips_pytorch"}: not found, and the second attention model begins with its '
+                       'AlexNet; `pip install stlpips_pytorch`')
     state = torch.load(path, map_location='cpu', weights_only=True)
     names = ('slice1.0', 'slice2.5', 'slice3.9', 'slice4.11', 'slice5.13')
     trunk = [dict(weight=state[f'net.{n}.weight'], bias=state[f'net.{n}.bias']) for n in names]
@@ -188,7 +188,8 @@ class AlexNetModel(DensityModel):
         "The first two layers, as stlpips_pytorch has them."
         def halved(x): # [B, C, h, w], blurred by [1 2 1]; reflected at the border
             k, C = torch.tensor([.25, .5, .25], device=x.device, dtype=x.dtype), x.shape[1]
-            return F.conv2d(F.pad(x, (2, 2, 2, 2), mode='reflect'), (k[:, None] * k).expand(C, 1, 3, 3), stride=2, groups=C)
+            x = F.pad(x, (2, 2, 2, 2), mode='reflect')
+            return F.conv2d(x, (k[:, None] * k).expand(C, 1, 3, 3), stride=2, groups=C)
         x = (x - self.mean) / self.std
         for layer in self.stem: x = halved(F.max_pool2d(layer(x).relu(), 3, 1))
         return x,

@@ -48,10 +48,12 @@ def _strangeness(image, around):
     "How far each pixel's colour is (Lab, 0 to 60) from the ten colours that sum up the pixels `around`."
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
     sample = lab[around]
-    sample = sample[np.linspace(0, len(sample) - 1, min(4000, len(sample))).astype(int)]
+    some = np.linspace(0, len(sample) - 1, min(4000, len(sample))).astype(int)     # enough for ten colours, and fast
+    sample = sample[some]
     cv2.setRNGSeed(0)
     _, _, colours = cv2.kmeans(sample, min(10, len(sample)), None, (3, 20, 1.), 1, cv2.KMEANS_PP_CENTERS)
-    return np.clip(np.min([np.linalg.norm(lab - c, axis=-1) for c in colours], axis=0), 0, 60)
+    distance = np.min([np.linalg.norm(lab - c, axis=-1) for c in colours], axis=0)
+    return np.clip(distance, 0, 60)   # farther away is no stranger: no single highlight shall set the threshold
 
 # %% ../../nbs/sources/02_outlines.ipynb #f2f1c94d
 def without_holes(
@@ -73,8 +75,8 @@ def tidy_mask(
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2: return mask
-    large = 1 + np.flatnonzero(stats[1:, 4] >= .05*stats[1:, 4].max())
-    return without_holes(np.isin(labels, large).astype(np.uint8), .3)
+    large = 1 + np.flatnonzero(stats[1:, 4] >= .05*stats[1:, 4].max())    # a smaller part is a speck
+    return without_holes(np.isin(labels, large).astype(np.uint8), .3)     # a larger hole is the room behind a handle
 
 # %% ../../nbs/sources/02_outlines.ipynb #c3267990
 def _fill(mask, area):
@@ -91,13 +93,12 @@ def _starts(image, labels, box):
     strange = _strangeness(image, ~inside)
     threshold, _ = cv2.threshold((strange[inside]*4).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
     yield without_holes((inside & (strange > threshold/4)).astype(np.uint8))
-    x, y, width, height = box
+    x, y, width, height = box      # then an ellipse: most products leave the corners free; then all of the box
     yield cv2.ellipse(np.zeros_like(labels), ((x + width/2, y + height/2), (.8*width, .8*height), 0), 1, -1)
     yield np.ones_like(labels)
 
 # %% ../../nbs/sources/02_outlines.ipynb #dacdd7d2
-# of _fill: good enough to stop looking (an oblique box fills its box by .7); too poor to be used (letters of a label do)
-_GOOD, _POOR = .7, .5
+_GOOD, _POOR = .7, .5   # of _fill: good enough to stop looking; too poor to be used
 
 def _cut_in_box(image, box, negative):
     "uint8 mask, and how well it fills the box (0: it is the box itself)."
@@ -139,7 +140,7 @@ def mask_from_box(
                        'give x,y,width,height in pixels from the top left')
     x, y = max(0, x), max(0, y)
     x, y, width, height = box = x, y, right - x, bottom - y
-    margin = round(.3*width) + 4, round(.3*height) + 4
+    margin = round(.3*width) + 4, round(.3*height) + 4     # surroundings enough to learn their colours from
     left, top = max(0, x - margin[0]), max(0, y - margin[1])
     crop = image[top:y + height + margin[1], left:x + width + margin[0]]
     scale = min(1, _BOX_WORK/max(crop.shape[:2]))

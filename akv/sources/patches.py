@@ -51,7 +51,7 @@ def scales_for(
     picture_degrees=33., # longer side of the picture for its viewers, degrees of visual angle
     fractions=None,      # instead: {name of the scale: diameter as a fraction of the picture's width}
 )->tuple:                # of Scale
-    "The grids for a picture of any size; the published ones for theirs. Raises `AkvError` where patches would not fit it."
+    "The grids for a picture of any size; the published ones for theirs. Raises `AkvError` where patches do not fit."
     height, width = (int(side) for side in shape[:2])
     if (height, width, picture_degrees, fractions) == (768, 1024, 33, None): return MEANING_SCALES
     if not fractions:
@@ -140,21 +140,23 @@ LOWEST_SCORE, HIGHEST_SCORE = 1, 6
 def read_ratings(
     ratings,             # CSV or DataFrame
     columns=None,        # {'patch': the table's own name for it, 'rater': …, 'score': …}, where names differ
-)->'pandas.DataFrame':   # patch (text), rater (text), score (float, 1 to 6)
+):                     # DataFrame: patch (text), rater (text), score (float, 1 to 6)
     """Read ratings; a row with an empty score was not answered and is left out.
 
     Raises `TableError` that names the lines with a score that is no number from 1 to 6, or with a second score of a
     rater for a patch."""
     import pandas as pd
     names, given = dict(patch='patch', rater='rater', score='score') | (columns or {}), hasattr(ratings, 'columns')
-    place, table = ('the ratings given', ratings.reset_index(drop=True)) if given else (ratings, read_table(ratings, list(names.values())))
+    place = 'the ratings given' if given else ratings
+    table = ratings.reset_index(drop=True) if given else read_table(ratings, list(names.values()))
     if missing := set(names.values()) - set(table.columns):
         raise TableError(f'{place}: no column {", ".join(sorted(missing))}; ratings have patch, rater, score')
     table = table[list(names.values())].set_axis(list(names), axis=1)
     table = table[table.score.notna() & (table.score.astype(str).str.strip() != '')]
     def refuse(wrong, why):
         if not len(rows := table[wrong]): return
-        shown = [f'line {r.Index + 2} ({r.patch}, rater {r.rater}): {r.score!r} {why}' for r in rows.head(5).itertuples()]
+        shown = [f'line {r.Index + 2} ({r.patch}, rater {r.rater}): {r.score!r} {why}'
+                 for r in rows.head(5).itertuples()]
         more = [f'and {len(rows) - 5} more'] * (len(rows) > 5)
         raise TableError(f'{place}: ' + '; '.join(shown + more) + '; correct or remove the lines')
     def patch_id(text): # of an id, a file name or a path with either kind of slash
@@ -162,7 +164,8 @@ def read_ratings(
         return '/'.join(text.split('/')[-3:])
     score = pd.to_numeric(table.score, errors='coerce')
     refuse(~score.between(LOWEST_SCORE, HIGHEST_SCORE), f'is no score from {LOWEST_SCORE} to {HIGHEST_SCORE}')
-    table = table.assign(patch=table.patch.map(patch_id), rater=table.rater.astype(str).str.strip(), score=score.astype(float))
+    rater = table.rater.astype(str).str.strip()
+    table = table.assign(patch=table.patch.map(patch_id), rater=rater, score=score.astype(float))
     refuse(table.duplicated(['patch', 'rater']), 'is a second score for the same patch by the same rater')
     return table.reset_index(drop=True)
 
@@ -197,7 +200,7 @@ _INDEX = ['patch', 'scene_number', 'scale', 'row', 'column', 'x', 'y', 'radius',
 def read_patches(
     project,            # akv.study.project.Project
     video_id,           # text
-)->'pandas.DataFrame':  # patch, scene_number, scale, row, column, x, y, radius, width, height (pixels), picture, file
+):                    # DataFrame: patch, scene_number, scale, row, column, x, y, radius, width, height (pixels), picture, file
     "Read the index of a video's patches. Raises `TableError` where there is none or it is damaged."
     path = patches_folder(project, video_id)/'patches.csv'
     if not path.is_file(): raise TableError(f'{path}: no such table; `akv patches {video_id}` cuts the patches')
@@ -243,7 +246,7 @@ def save_patches(
     scales=None,           # of Scale; None: `scales_for` each picture
     ground='transparent',  # or 'grey', for raters that cannot show transparency
     settings=None,         # akv.study.settings.Settings: how large the picture is for its viewers
-)->'pandas.DataFrame':     # the content of patches.csv, as `read_patches` has it
+):                       # DataFrame: the content of patches.csv, as `read_patches` has it
     """Cut every scene image into patches: `data/patches/{video_id}/scene_1/fine_0001.png` and `patches.csv`.
 
     Does nothing where that was done already. Raises `AkvError` where there is no scene image, or where patches that
@@ -273,6 +276,6 @@ def save_patches(
     write_table(index, folder/'patches.csv')
     grids = {name: dict(radius=int(rows.radius.iloc[0]), columns=int(rows['column'].max()), rows=int(rows['row'].max()))
              for name, rows in index[index.scene_number == index.scene_number.iloc[0]].groupby('scale', sort=False)}
-    write_provenance(folder, project.relative(project.scene_cuts(video_id)), 'round patches after Henderson & Hayes 2017',
-                     dict(ground=ground, **grids))
+    source, method = project.relative(project.scene_cuts(video_id)), 'round patches after Henderson & Hayes 2017'
+    write_provenance(folder, source, method, dict(ground=ground, **grids))
     return index

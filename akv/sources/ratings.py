@@ -24,7 +24,7 @@ def rater_agreement(
     ratings,  # DataFrame: patch, rater, score, each patch once a rater
 )->dict:      # patches, raters, ratings, common (patches all saw), icc_single, icc_mean, alpha; NaN where undefined
     "ICC(2,1) and ICC(2,k) over the patches that all raters saw, Krippendorff's alpha over all; 1 is perfect, 0 chance."
-    scores = ratings.pivot(index='patch', columns='rater', values='score').to_numpy(float)   # [patches, raters], NaN: not rated
+    scores = ratings.pivot(index='patch', columns='rater', values='score').to_numpy(float)   # NaN where not rated
     full = scores[~np.isnan(scores).any(1)]
     (n, k), single, mean, alpha = full.shape, math.nan, math.nan, math.nan
     if n > 1 and k > 1:   # Shrout & Fleiss 1979, p. 423: mean squares between patches, between raters, and of the rest
@@ -105,7 +105,8 @@ def ratings_heatmaps(
     if ratings is None: ratings = ratings_file(project, video_id)
     if ratings is None:
         raise AkvError(f'{video_id}: no ratings ({patches_folder(project, video_id)/"ratings.csv"}); have its patches '
-                       f'rated: `akv patches {video_id}` cuts them, and the table has columns patch, rater, score (1 to 6)')
+                       f'rated: `akv patches {video_id}` cuts them, and the table has columns patch, rater, '
+                       'score (1 to 6)')
     ratings, index = read_ratings(ratings), read_patches(project, video_id)
     ratings = ratings[ratings.patch.str.split('/').str[0].isin([video_id]) | ratings.patch.isin(index.patch)]
     strange = ratings.patch[~ratings.patch.isin(index.patch)]
@@ -150,7 +151,7 @@ class _Answers:
         self.known |= answers
 
     def ask(self, rater, pictures, batch_size, progress):
-        "Have the rater answer for what is not known of {hash: picture}: a score, or text that says what there was instead."
+        "Have the rater answer for what is not known of {hash: picture}: a score, or text that says what else it said."
         def kept(value):
             if isinstance(value, str): return value
             try: score = float(value)
@@ -186,8 +187,8 @@ def rate_patches(
 )->tuple:          # (ratings DataFrame: patch, rater, score; failures DataFrame: patch, rater, answer)
     """Have every patch of a video rated; `data/patches/{video_id}/ratings/{rater}/ratings.csv` and `failures.csv`.
 
-    Goes on where it was stopped. Raises `TableError` where there are no patches, `AkvError` where an image has changed or
-    the rater does not answer for each patch, and what the rater raises."""
+    Goes on where it was stopped. Raises `TableError` where there are no patches, `AkvError` where an image has changed
+    or the rater does not answer for each patch, and what the rater raises."""
     import pandas as pd
     index, name = read_patches(project, video_id), rater_name(rater, name)
     answers = _Answers(project.outputs/'.cache'/'ratings'/f"{content_hash(getattr(rater, 'key', name))[:32]}.jsonl")

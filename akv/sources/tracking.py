@@ -28,7 +28,7 @@ def _refitted(image, distance, believed):
     found = np.zeros_like(mask)
     found[part] = tidy_mask(grab_cut(np.ascontiguousarray(image[part]), labels[part], 2))
     overlap = (found & mask).sum()/max(1, (found | mask).sum())
-    return signed_distance(found) if overlap > .85 else distance
+    return signed_distance(found) if overlap > .85 else distance   # from one fit to the next an outline changes less
 
 # %% ../../nbs/sources/03_tracking.ipynb #351e9371
 def _chained(frames, a, b):
@@ -46,7 +46,7 @@ def _carried_between(frames, a, b, start, known=None):
     carried = {t: warp(start, f) for t, f in to_a.items()}
     end = known if known is not None else _refitted(frames[b], carried[b], consistency(to_a[b], to_b[a]))
     union = (np.maximum(end, carried[b]) > 0).sum()
-    found, lost = {}, union and (np.minimum(end, carried[b]) > 0).sum()/union < .5   # the two outlines have little in common
+    found, lost = {}, union and (np.minimum(end, carried[b]) > 0).sum()/union < .5   # they have little in common
     for t in carried:
         weight = 0 if lost else abs(t - a)/abs(b - a)
         found[t] = end if t == b else (1 - weight)*carried[t] + weight*warp(end, to_b[t])
@@ -83,7 +83,7 @@ def _work_size(height, width): # (width, height), 360 pixels on the longer side:
 def shrunk_for_tracking(
     image,     # uint8 [H,W,3] RGB
 )->np.ndarray: # uint8 [h,w,3]
-    "A frame at working size."
+    "A frame at the size at which masks are followed."
     return cv2.resize(image, _work_size(*image.shape[:2]), interpolation=cv2.INTER_AREA)
 
 def anchor_of(
@@ -126,7 +126,7 @@ def look_at_mask(
     size = [max(1, round(n*scale)) for n in image.shape[1::-1]]
     lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB).astype(int)
     inside = cv2.resize(np.asarray(mask, np.float32), size, interpolation=cv2.INTER_AREA) > .5
-    reach = 2*max(2, round(.3*np.sqrt(inside.sum()))) + 1
+    reach = 2*max(2, round(.3*np.sqrt(inside.sum()))) + 1      # a ring about a third as wide as the product
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     around = (cv2.dilate(inside.astype(np.uint8), disc) > 0) & ~inside
     a, b = ((lab[..., c] - 64).clip(0, 127)//8 for c in (1, 2))
@@ -150,7 +150,7 @@ def _separation(likeness, inside, around):
 
 # %% ../../nbs/sources/03_tracking.ipynb #08fceabe
 _LEAST_SEPARATION, _MOST_JUMP, _LEAST_OVERLAP = .85, .2, .7   # the first relative to the frames that are known
-TELLING = .5   # separation in the known frames below which colours tell too little to be relied on
+TELLING = .5   # separation in the known frames: below it half of the surroundings look like the product
 
 def _steps(masks):
     "Change of area, and overlap of the aligned shapes, from one small mask to the next."
@@ -176,7 +176,7 @@ def judged_track(
         return np.unpackbits(bits, count=shape[0]*shape[1]).reshape(shape)
     index = sorted(seen)
     product, rest = (sum(_colour_shares(seen[i][side]) for i in known) for side in (2, 3))
-    likeness = np.log((product + 1e-4)/(rest + 1e-4))
+    likeness = np.log((product + 1e-4)/(rest + 1e-4))      # 1e-4: less than one pixel, for colours that never occur
     table = pd.DataFrame(list(_steps(map(small, index))), columns=['area_jump', 'overlap'], dtype=float)
     table.insert(0, 'frame', index)
     table.insert(1, 'area', [small(i).mean() for i in index])

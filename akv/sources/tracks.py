@@ -26,7 +26,7 @@ class Track(Mapping):
     def __len__(self): return len(self.paths)
 
     def quality(self): # DataFrame: frame, area, area_jump, colour_separation, overlap, flagged; empty without a track
-        "How far its masks can be trusted, as `akv.sources.tracking.track_quality` found. Raises `TableError` for a damaged file."
+        "How far its masks can be trusted, as tracking found. Raises `TableError` for a damaged quality.csv."
         import pandas as pd
         path, numbers = self.folder/'quality.csv', ['area', 'area_jump', 'colour_separation', 'overlap']
         if not path.is_file(): return pd.DataFrame(columns=['frame', *numbers, 'flagged'])
@@ -34,7 +34,7 @@ class Track(Mapping):
         try: return table.assign(frame=table.frame.astype(int), flagged=table.flagged == 'True',
                                  **{c: pd.to_numeric(table[c].mask(table[c] == '')) for c in numbers})
         except ValueError as error:
-            raise TableError(f'{path}: a field is not a number ({error}); delete it and track the scene again') from None
+            raise TableError(f'{path}: a field is no number ({error}); delete it and track the scene again') from None
 
 # %% ../../nbs/sources/06_tracks.ipynb #0f1bfd23
 def load_track(

@@ -102,9 +102,9 @@ def predict_video_attention(
 ):
     """Yield the attention heatmap A [H, W] of every frame (float32 in [0, 1], peak 1), in order.
 
-    Densities are mixed, not maps. Where nothing moves on its own, and in the first frame of a scene, the weight of motion
-    is the model's; movements of less than a pixel a frame count less. Raises `AkvError` for a weight outside [0, 1], or a
-    negative time."""
+    Densities are mixed, not maps. Where nothing moves on its own, and in the first frame of a scene, the weight of
+    motion is the model's; movements of less than a pixel a frame count less. Raises `AkvError` for a weight outside
+    [0, 1], or a negative time."""
     if not 0 <= motion <= 1 or smoothing < 0 or rate <= 0:
         raise AkvError(f'motion {motion} must be 0 or more and at most 1, smoothing '
                        f'({smoothing} s) 0 or more, and the rate ({rate} a second) above 0')
