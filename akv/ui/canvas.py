@@ -73,10 +73,6 @@ def heat_layer(
     return palette_png((np.clip(heat, 0, 1)*255).round().astype(np.uint8), _heat_colours())
 
 # %% ../../nbs/ui/01_canvas.ipynb #ff1b3c7d
-def _rgb(colour):
-    "(red, green, blue) of '#rrggbb'."
-    return tuple(int(colour[i:i + 2], 16) for i in (1, 3, 5))
-
 def _cover(M, size):
     "A mask at another size, uint8 [h,w]: how much of each pixel it covers, 0 to 255."
     M = np.where(np.asarray(M) > .5, np.uint8(255), np.uint8(0))
@@ -89,7 +85,7 @@ def mask_layer(
     width=None,        # pixels; None: as it is
 )->bytes:              # PNG
     "A mask in one colour, transparent elsewhere."
-    colours = np.full((256, 4), (*_rgb(colour), 0), np.uint8)
+    colours = np.full((256, 4), (*bytes.fromhex(colour[1:]), 0), np.uint8)
     colours[:, 3] = np.arange(256)
     return palette_png(_cover(M, _shown_size(np.shape(M), width)), colours)
 
@@ -108,7 +104,7 @@ def outline_layer(
     cv2.drawContours(under, outlines, -1, 255, 4, cv2.LINE_AA)
     cv2.drawContours(over, outlines, -1, 255, 1, cv2.LINE_AA)
     colours, ramp = np.zeros((256, 4)), np.linspace(0, 1, 128)[:, None]     # from clear to black, then to the colour
-    colours[:128, 3:], colours[128:] = 255*ramp, np.hstack([ramp*_rgb(colour), np.full_like(ramp, 255)])
+    colours[:128, 3:], colours[128:] = 255*ramp, np.hstack([ramp*list(bytes.fromhex(colour[1:])), np.full_like(ramp, 255)])
     return palette_png(np.where(over > 1, 128 + over//2, under//2), colours.round().astype(np.uint8))
 
 # %% ../../nbs/ui/01_canvas.ipynb #6929aa15

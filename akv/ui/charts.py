@@ -48,23 +48,6 @@ def _page(parts, label, width, height):
             f'height="{height}" viewBox="0 0 {width} {height}" style="max-width:100%;'
             f'color:var(--jp-ui-font-color1,#333)">{"".join(parts)}</svg>')
 
-# %% ../../nbs/ui/03_charts.ipynb #746692d4
-def _curve(line, across, up):
-    "One line of a chart as SVG."
-    colour, width = line.get('colour', 'currentColor'), line.get('width', 1.6)
-    style = f'stroke="{colour}" stroke-width="{width:g}" opacity="{line.get("opacity", 1):g}"'
-    fill, parts, runs = 'none' if line.get('hollow') else colour, [], [[]]
-    for x, y in zip(line['x'], line['y']):
-        if y is not None and math.isfinite(y): runs[-1].append((f'{across(x):.1f}', f'{up(y):.1f}'))
-        elif runs[-1]: runs.append([])
-    for points in filter(None, runs):
-        if len(points) > 1:
-            path, dash = ' '.join(map(','.join, points)), line.get('dash') or 'none'
-            parts.append(f'<polyline points="{path}" fill="none" stroke-dasharray="{dash}" {style}/>')
-        if line.get('points') or len(points) == 1:
-            parts += [f'<circle cx="{a}" cy="{b}" r="{1.4 + width:g}" fill="{fill}" {style}/>' for a, b in points]
-    return ''.join(parts)
-
 # %% ../../nbs/ui/03_charts.ipynb #85a50e5a
 def line_chart(
     lines,       # dicts with x and y (numbers; None or NaN is a gap), name, and where wanted colour, width, dash,
@@ -89,7 +72,19 @@ def line_chart(
         parts += [_rule(left, up(t), right, up(t), opacity=.13), _text(left - 5, up(t) + 4, f'{t:g}', 'end')]
     if mark is not None:
         parts.append(_rule(across(mark), top, across(mark), floor, width=7, opacity=.18, name='akv-mark'))
-    parts += [_curve(line, across, up) for line in lines]
+    for line in lines:
+        colour, thick, runs = line.get('colour', 'currentColor'), line.get('width', 1.6), [[]]
+        style = f'stroke="{colour}" stroke-width="{thick:g}" opacity="{line.get("opacity", 1):g}"'
+        for x, y in zip(line['x'], line['y']):
+            if y is not None and math.isfinite(y): runs[-1].append((f'{across(x):.1f}', f'{up(y):.1f}'))
+            elif runs[-1]: runs.append([])
+        for points in filter(None, runs):
+            if len(points) > 1:
+                path, dash = ' '.join(map(','.join, points)), line.get('dash') or 'none'
+                parts.append(f'<polyline points="{path}" fill="none" stroke-dasharray="{dash}" {style}/>')
+            if line.get('points') or len(points) == 1:
+                fill = 'none' if line.get('hollow') else colour
+                parts += [f'<circle cx="{a}" cy="{b}" r="{1.4 + thick:g}" fill="{fill}" {style}/>' for a, b in points]
     for i, line in enumerate(named):
         y, colour = top + 6 + 16 * i, line.get('colour', 'currentColor')
         parts += [_rule(right + 8, y, right + 20, y, colour, 3, dash=line.get('dash')),

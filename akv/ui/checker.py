@@ -17,54 +17,6 @@ from .reviewing import facts_html, FactsScan, Review, SceneCache, warning_kinds
 # %% ../../nbs/ui/07_checker.ipynb #bf89efcb
 class _Focus(anywidget.AnyWidget): _esm = static_file('focus.js')
 
-# %% ../../nbs/ui/07_checker.ipynb #6d783b5d
-_HEAT = .85   # opacity of the attention heatmap at first: the photo under it stays visible
-
-def _controls(videos)->dict:
-    "All controls of the checker."
-    w, wide = ipywidgets, ipywidgets.Layout
-    controls = dict(
-        video=w.Dropdown(options=[("all videos", ""), *((v, v) for v in videos)], tooltip="Only this video's scenes",
-                         layout=wide(width="190px")),
-        warning=w.Dropdown(options=[("with or without warning", ""), ("with a warning", "any")],
-                           tooltip="Only scenes with this warning", layout=wide(width="270px")),
-        unreviewed=w.Checkbox(False, description="not decided", indent=False, tooltip="Only scenes without a decision",
-                              layout=wide(width="120px")),
-        previous=button("Previous", "Previous scene (key ←)", "arrow-left"),
-        next=button("Next", "Next scene (key →)", "arrow-right"),
-        place=w.IntSlider(1, min=1, max=1, tooltip="Place in the list", layout=wide(width="100%")),
-        length=w.Label(layout=wide(flex="0 0 auto")),
-        accept=button("Accept (a)", "Use this scene (key a)", "check", button_style="success"),
-        reject=button("Reject (r)", "Leave this scene out (key r)", "times", button_style="danger"),
-        onward=w.Checkbox(True, description="then next", indent=False, layout=wide(width="auto"),
-                          tooltip="Go on to the next scene after a decision"),
-        note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="Note on this scene (key n)",
-                    layout=wide(width="auto")))
-    for name, text, key, opacity in (("outline", "mask outline", "m", 1.), ("heat", "attention heatmap", "h", _HEAT),
-                                     ("keyword", "keyword heatmap", "k", 0.)):
-        controls[name] = w.Checkbox(opacity > 0, description=f"{text} ({key})", indent=False,
-                                    layout=wide(width="175px"), tooltip=f"Show or hide the {text} (key {key})")
-        controls[f"{name}_opacity"] = w.FloatSlider(opacity, min=0, max=1, step=.05, readout=False,
-                                                    tooltip=f"Opacity of the {text}", layout=wide(width="130px"))
-    return controls
-
-# %% ../../nbs/ui/07_checker.ipynb #8d9ee319
-def _arranged(controls, canvas, state, facts, progress, message, focus):
-    "The controls around the picture."
-    w, c, wide = ipywidgets, controls, ipywidgets.Layout
-    message.layout.min_height = "26px"
-    wrapped = dict(flex_flow="row wrap", align_items="center")
-    filters = w.HBox([c["video"], c["warning"], c["unreviewed"], progress], layout=wide(**wrapped))
-    layers = [w.HBox([c[name], c[f"{name}_opacity"]]) for name in ("outline", "heat", "keyword")]
-    decide = w.HBox([c["accept"], c["reject"], c["onward"]], layout=wide(**wrapped))
-    side = w.VBox([state, decide, c["note"], message, *layers, facts], layout=wide(width="350px", margin="0 0 0 14px"))
-    steps = w.HBox([c["previous"], c["next"], c["place"], c["length"]], layout=wide(align_items="center"))
-    body = w.HBox([canvas, side], layout=wide(flex_flow="row wrap", align_items="flex-start", overflow="visible"))
-    whole = w.VBox([filters, steps, body, focus], layout=wide(max_width="960px"))
-    for name, part in dict(c, checker=whole, filters=filters, side=side, steps=steps).items():
-        part.add_class(f"akv-{name.replace('_', '-')}")
-    return whole
-
 # %% ../../nbs/ui/07_checker.ipynb #16cb15a1
 class HeatmapChecker(Shown):
     """Look at scenes one by one: picture, mask, attention, numbers; accept or reject with a key, written at once.
@@ -80,11 +32,10 @@ class HeatmapChecker(Shown):
         self._touched, self._decided, self._quiet = time.monotonic(), 0., False
         self.cache, self._calls = SceneCache(lambda key: self.review.read(key[0])), KernelCalls()
         self.canvas = Canvas(repeating=["ArrowLeft", "ArrowRight", "PageUp", "PageDown"], key_area=".akv-checker",
-                             heat_opacity=_HEAT, mask_opacity=0.)
+                             heat_opacity=.85, mask_opacity=0.)
         self.state, self.panel, self.progress = (ipywidgets.HTML() for _ in range(3))
-        self.controls = _controls(self.review.table["video_id"].unique())
-        self.widget = _arranged(self.controls, self.canvas, self.state, self.panel, self.progress, self.message,
-                                _Focus())
+        self._make_controls()
+        self._lay_out()
         self._connect()
         self.cache.pool.submit(time.sleep, .5)   # the first picture has the machine for itself
         self.guarded(self._list)()
@@ -123,6 +74,51 @@ class HeatmapChecker(Shown):
     def rejected(self): return self.review.of_decision("reject")
     @property
     def unreviewed(self): return self.review.of_decision("")
+
+# %% ../../nbs/ui/07_checker.ipynb #6d783b5d
+@patch
+def _make_controls(self:HeatmapChecker):
+    w, wide, videos = ipywidgets, ipywidgets.Layout, self.review.table["video_id"].unique()
+    controls = self.controls = dict(
+        video=w.Dropdown(options=[("all videos", ""), *((v, v) for v in videos)], tooltip="Only this video's scenes",
+                         layout=wide(width="190px")),
+        warning=w.Dropdown(options=[("with or without warning", ""), ("with a warning", "any")],
+                           tooltip="Only scenes with this warning", layout=wide(width="270px")),
+        unreviewed=w.Checkbox(False, description="not decided", indent=False, tooltip="Only scenes without a decision",
+                              layout=wide(width="120px")),
+        previous=button("Previous", "Previous scene (key ←)", "arrow-left"),
+        next=button("Next", "Next scene (key →)", "arrow-right"),
+        place=w.IntSlider(1, min=1, max=1, tooltip="Place in the list", layout=wide(width="100%")),
+        length=w.Label(layout=wide(flex="0 0 auto")),
+        accept=button("Accept (a)", "Use this scene (key a)", "check", button_style="success"),
+        reject=button("Reject (r)", "Leave this scene out (key r)", "times", button_style="danger"),
+        onward=w.Checkbox(True, description="then next", indent=False, layout=wide(width="auto"),
+                          tooltip="Go on to the next scene after a decision"),
+        note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="Note on this scene (key n)",
+                    layout=wide(width="auto")))
+    for name, text, key, opacity in (("outline", "mask outline", "m", 1.), ("heat", "attention heatmap", "h", self.canvas.heat_opacity),
+                                     ("keyword", "keyword heatmap", "k", 0.)):
+        controls[name] = w.Checkbox(opacity > 0, description=f"{text} ({key})", indent=False,
+                                    layout=wide(width="175px"), tooltip=f"Show or hide the {text} (key {key})")
+        controls[f"{name}_opacity"] = w.FloatSlider(opacity, min=0, max=1, step=.05, readout=False,
+                                                    tooltip=f"Opacity of the {text}", layout=wide(width="130px"))
+
+# %% ../../nbs/ui/07_checker.ipynb #8d9ee319
+@patch
+def _lay_out(self:HeatmapChecker):
+    "The controls around the picture."
+    w, c, wide = ipywidgets, self.controls, ipywidgets.Layout
+    self.message.layout.min_height = "26px"
+    wrapped = dict(flex_flow="row wrap", align_items="center")
+    filters = w.HBox([c["video"], c["warning"], c["unreviewed"], self.progress], layout=wide(**wrapped))
+    layers = [w.HBox([c[name], c[f"{name}_opacity"]]) for name in ("outline", "heat", "keyword")]
+    decide = w.HBox([c["accept"], c["reject"], c["onward"]], layout=wide(**wrapped))
+    side = w.VBox([self.state, decide, c["note"], self.message, *layers, self.panel], layout=wide(width="350px", margin="0 0 0 14px"))
+    steps = w.HBox([c["previous"], c["next"], c["place"], c["length"]], layout=wide(align_items="center"))
+    body = w.HBox([self.canvas, side], layout=wide(flex_flow="row wrap", align_items="flex-start", overflow="visible"))
+    self.widget = w.VBox([filters, steps, body, _Focus()], layout=wide(max_width="960px"))
+    for name, part in dict(c, checker=self.widget, filters=filters, side=side, steps=steps).items():
+        part.add_class(f"akv-{name.replace('_', '-')}")
 
 # %% ../../nbs/ui/07_checker.ipynb #898d07eb
 _STATES = {"accept": ("accepted", "var(--jp-success-color1, #2e7d32)"),
@@ -302,13 +298,10 @@ def _list(self:HeatmapChecker, *_):
     self.say("")
     self._refresh()
 
-# %% ../../nbs/ui/07_checker.ipynb #78d4d717
-_APART = .3   # seconds between two decisions by hand: a double click is one
-
 # %% ../../nbs/ui/07_checker.ipynb #eacbdb13
 @patch
 def _by_hand(self:HeatmapChecker, decide):
-    if time.monotonic() - self._decided < _APART: return
+    if time.monotonic() - self._decided < .3: return     # a double click is one
     if self.scene and not (self.canvas.picture == f"{self.scene[0]} {self.scene[1]}" and self.canvas.shown()):
         return self.say("this scene has not been shown yet; press again", "warning")
     decide()

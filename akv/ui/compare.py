@@ -37,8 +37,6 @@ def _latest_ratings(project, video_id=None, blind=None, reviewer=None):
     return table.drop_duplicates(['video_id', 'variant', 'blind', 'reviewer'], keep='last').reset_index(drop=True)
 
 # %% ../../nbs/ui/11_compare.ipynb #1c0fd6d7
-_VERSIONS, _FIRST_SHOWN = ('source', *VARIANTS), ('source', 'baseline', 'full_boost', 'reduction')
-
 class VideoCompare(Shown):
     "The versions of an ad in step, with their doses or blind, and a rating of how natural each looks."
     def __init__(self,
@@ -53,9 +51,10 @@ class VideoCompare(Shown):
         "Raises `AkvError` where the project has no videos, or not those of `video_id`, and for an unknown variant."
         self.project, self.blind = project_with_variants(manifest), bool(blind)
         self.seed, self.reviewer = seed, reviewer
-        self._wanted = list(_VERSIONS[self.blind:] if variants is None else variants)
-        strange = sorted(set(self._wanted) - set(_VERSIONS))
-        if strange: raise AkvError(f'there is no variant {strange[0]!r}; choose from {", ".join(_VERSIONS)}')
+        known = ['source', *VARIANTS]
+        self._wanted = known[self.blind:] if variants is None else list(variants)
+        strange = sorted(set(self._wanted) - set(known))
+        if strange: raise AkvError(f'there is no variant {strange[0]!r}; choose from {", ".join(known)}')
         ids = list(read_json(self.project.manifest)['videos'])
         self.video_ids = [v for v in ids if self._files(v)]
         if not self.video_ids:
@@ -116,7 +115,8 @@ def show(self:VideoCompare,
         try: doses = doses_shown(self.project, video_id, names.values())
         except (AkvError, ValueError, KeyError, TypeError) as error:
             self.say(f'the doses are not shown: {error}', 'warning')
-    first = [label for label, name in names.items() if self.blind or name in _FIRST_SHOWN]
+    most_telling = 'source', 'baseline', 'full_boost', 'reduction'
+    first = [label for label, name in names.items() if self.blind or name in most_telling]
     self.video_id, self._names = video_id, names
     self.player.load({label: files[name] for label, name in names.items()},
                      {label: doses[name] for label, name in names.items() if name in doses}, first or list(names))

@@ -114,8 +114,6 @@ class SceneDrawing:
         self._painted = [], None       # the strokes of the last mask, and that mask: only new ones need be painted
 
 # %% ../../nbs/ui/04_drawing.ipynb #90f69741
-_BLOCK_BYTES = 5e7   # of the frames that are read together: eight of a phone's video
-
 @patch
 def picture(self:SceneDrawing,
     frame,  # index in the video
@@ -127,7 +125,7 @@ def picture(self:SceneDrawing,
     video, number, count = self.scene_mask.video, 0, 1
     if video is not None:
         info = probe(video)
-        count = int(np.clip(_BLOCK_BYTES/(3*info.width*info.height), 1, 32))
+        count = int(np.clip(5e7/(3*info.width*info.height), 1, 32))      # 50 MB: eight frames of a phone
         number = frame//count
     if number not in self._blocks:
         block = dict(iter_frames(video, number*count, (number + 1)*count)) if video is not None else {
@@ -162,7 +160,7 @@ def _states(self:SceneDrawing, frame):
     files = file_stamp(self.project.boxes_csv), mask and (mask, file_stamp(mask))
     if len(states) < 2 and (not states or self._read[frame] != files):    # nothing is drawn yet
         self._read[frame] = files
-        painted = frame == self.image_frame and self.scene_mask.painted
+        painted = frame == self.image_frame and self.scene_mask.by_hand(damaged_too=True)
         boxes = [] if painted else frame_boxes(self.project, self.video_id, self.scene_number, frame)
         self._history[frame] = [(boxes, True)]
     return self._history[frame]

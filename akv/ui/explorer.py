@@ -22,13 +22,12 @@ from .exploring import (backdrop, expected_profile, MEASURES, measures, panel_la
                               profile_chart, read_variants, scale_bar, statistics_frame, statistics_html)
 
 # %% ../../nbs/ui/09_explorer.ipynb #f7208dda
-_LEAST_ALPHA, _MOST_ALPHA = .1, 10.   # that can be tried: the ends of the slider, a factor of ten either way
-_KEYS = 'ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End', '+', '-', 'w'
-
 class VariantExplorer(Shown):
     """Baseline and variant side by side, scene by scene, and what another alpha would do.
 
     `.alpha_tried` is None while the maps are shown as they are written; `.preview` are the facts of what is shown."""
+    least, most = .1, 10.   # alphas that can be tried: the ends of the slider, a factor of ten either way
+
     def __init__(self,
         variants,      # as for `read_variants`: a folder, a manifest, a project, tables, or a VideoVariantGenerator
         project=None,  # the project that paths in the tables belong to; None: the one around the files
@@ -92,7 +91,7 @@ def _make_controls(self:VariantExplorer):
                                          tooltips=['Profile of sum(M A) / sum(A)', 'Profile of mean(M A)'],
                                          style=dict(button_width='auto'))
     self.alpha = widgets.FloatLogSlider(
-        1., base=10, min=math.log10(_LEAST_ALPHA), max=math.log10(_MOST_ALPHA), step=.005, readout_format='.2f',
+        1., base=10, min=math.log10(self.least), max=math.log10(self.most), step=.005, readout_format='.2f',
         description='Requested alpha', style=plain, layout=dict(width='auto', flex='1 1 240px'),
         tooltip='Odds multiplier: turn it to see what another dose would do (keys + and -)')
     self.written = button('As written', 'Back to the alpha of the variant (key w)', 'undo')
@@ -106,7 +105,8 @@ def _make_controls(self:VariantExplorer):
 def _make_pictures(self:VariantExplorer):
     names = 'Baseline heatmap', 'Heatmap of the variant', 'Difference'
     self.canvases = [Canvas(label=name, outline_opacity=.9) for name in names]
-    self.canvases[0].shortcuts, self.canvases[0].key_area = list(_KEYS), '.akv-explorer-keys'
+    self.canvases[0].shortcuts = ['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End', '+', '-', 'w']
+    self.canvases[0].key_area = '.akv-explorer-keys'
     self.canvases[0].on_key(self.guarded(self.press))
     self._links = [widgets.jslink((self.opacity, 'value'), (canvas, 'heat_opacity')) for canvas in self.canvases]
     self.scale, self.profile, self.table = widgets.HTML(), widgets.HTML(), widgets.HTML()
@@ -161,7 +161,7 @@ def press(self:VariantExplorer,
         i = names.index(self.variant.value) + (1 if key == 'ArrowDown' else -1)
         self.variant.value = names[min(len(names) - 1, max(0, i))]
     if key in '+-' and not self.alpha.disabled:
-        self.alpha.value = min(_MOST_ALPHA, max(_LEAST_ALPHA, self.alpha.value * (1.1 if key == '+' else 1 / 1.1)))
+        self.alpha.value = min(self.most, max(self.least, self.alpha.value * (1.1 if key == '+' else 1 / 1.1)))
     if key == 'w': self._choose_variant()
 
 # %% ../../nbs/ui/09_explorer.ipynb #c913a5eb
@@ -234,7 +234,7 @@ def _paint(self:VariantExplorer):
     row, video_id, variant, number = self._row(), self.video.value, self.variant.value, self.scene_number
     written = self.alpha_tried is None
     alpha = float(row['requested_alpha']) if written else self.alpha_tried
-    self._alpha_seen = min(_MOST_ALPHA, max(_LEAST_ALPHA, alpha))
+    self._alpha_seen = min(self.most, max(self.least, alpha))
     for control in (self.alpha, self.written): control.disabled = variant == 'baseline'
     self._set(self.alpha, value=self._alpha_seen)
     A, changed, M = self.source.maps(video_id, variant, number)
@@ -328,10 +328,6 @@ def _look_ahead(self:VariantExplorer):
     self._ahead.submit(read)
 
 # %% ../../nbs/ui/09_explorer.ipynb #d6a3ec4a
-def _one_of(value, values, what):
-    if value in values: return value
-    raise TableError(f'there is no {what} {value!r}; there are {", ".join(map(str, list(values)[:20]))}')
-
 @patch
 def show(self:VariantExplorer,
     video_id=None,      # as in the tables; None: as it is
@@ -341,15 +337,19 @@ def show(self:VariantExplorer,
 )->None:
     """Show a scene. Raises `TableError` for an unknown one and for one whose files cannot be read,
     `ManipulationError` for an alpha that cannot be tried."""
+    def check(what, value, values):
+        if value in values: return
+        raise TableError(f'there is no {what} {value!r}; there are {", ".join(map(str, list(values)[:20]))}')
     try:
-        video = _one_of(self.video.value if video_id is None else video_id, self.source.video_ids, 'video')
+        video = self.video.value if video_id is None else video_id
+        check('video', video, self.source.video_ids)
         tables = self.source.tables(video)
-        if variant is not None: _one_of(variant, tables, 'variant')
-        if scene_number is not None: _one_of(scene_number, numbers := _scene_numbers(tables, video), 'scene')
+        if variant is not None: check('variant', variant, tables)
+        if scene_number is not None: check('scene', scene_number, numbers := _scene_numbers(tables, video))
         if alpha is not None and (variant or self.variant.value) == 'baseline':
             raise ManipulationError('the baseline changes nothing; choose another variant')
-        if alpha is not None and not _LEAST_ALPHA <= alpha <= _MOST_ALPHA:
-            raise ManipulationError(f'alpha {alpha}: choose {_LEAST_ALPHA:g} to {_MOST_ALPHA:g}')
+        if alpha is not None and not self.least <= alpha <= self.most:
+            raise ManipulationError(f'alpha {alpha}: choose {self.least:g} to {self.most:g}')
         if video != self.video.value:
             self._set(self.video, value=video)
             self._open_video()

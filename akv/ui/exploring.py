@@ -295,13 +295,11 @@ def statistics_html(
             f'<tbody>{body}</tbody></table></div>')
 
 # %% ../../nbs/ui/08_exploring.ipynb #e3da0c03
-_PANEL_BOX = 310, 420   # a picture fits inside, CSS pixels: three stand beside each other in a notebook
-
 def panel_width(
     shape,  # (height, width) of the scene, pixels
 )->int:     # CSS pixels
     "The width at which a scene is shown."
-    return max(60, round(min(_PANEL_BOX[0], _PANEL_BOX[1] * shape[1] / shape[0])))
+    return max(60, round(min(310, 420 * shape[1] / shape[0])))    # three stand beside each other in a notebook
 
 # %% ../../nbs/ui/08_exploring.ipynb #a91ad226
 def backdrop(

@@ -9,6 +9,7 @@ __all__ = ['TrainingMonitor']
 import math, time, threading
 from pathlib import Path
 import numpy as np
+import pandas as pd
 import ipywidgets as widgets
 from fastcore.basics import patch
 from ..study.files import AkvError, read_json
@@ -18,13 +19,14 @@ from .shown import button, file_stamp, Shown
 from .charts import interval_chart, line_chart
 
 # %% ../../nbs/ui/12_monitoring.ipynb #404286ae
-_LOG_COLUMNS = 'step', 'lr', 'loss', 'diff', 'recon', 'l1', 'lpips', 'bg', 'grad_norm'
-_HELD_OUT_COLUMNS = 'step', 'split', 'control', 'level', 'loss'
+_TABLES = {'log.csv': ('step', 'lr', 'loss', 'diff', 'recon', 'l1', 'lpips', 'bg', 'grad_norm'),
+           'held_out.csv': ('step', 'split', 'control', 'level', 'loss')}
 
-def _read_log(path, columns=_LOG_COLUMNS):
+def _read_log(path):
     "A growing table, which need not exist, as DataFrame: what is not a row of numbers is left out."
-    import pandas as pd
-    try: text = Path(path).read_bytes()
+    path = Path(path)
+    columns = _TABLES[path.name]
+    try: text = path.read_bytes()
     except OSError: text = b''
     text = text[:text.rfind(b'\n') + 1].decode(errors='replace')
     head, *lines = [line.split(',') for line in text.splitlines()] or [[]]
@@ -52,29 +54,16 @@ def _duration_text(seconds):
     return f'{seconds // 3600} h {seconds % 3600 // 60} min'
 
 # %% ../../nbs/ui/12_monitoring.ipynb #f4df2a46
-_QUIET_SECONDS = 180     # without a new row: rows come in twenties, and a checkpoint of SD 1.5 takes a minute or two
-_JUDGING_SECONDS = 3600  # without any new file once all steps are done: the test of the best model takes minutes
-
-def _changed_at(path):
-    "When a file was last written; None where there is none."
-    try: return path.stat().st_mtime
-    except OSError: return None
-
-def _whole_json(path):
-    "A JSON file's object; {} where it is not there or not whole."
-    try: found = read_json(path)
-    except (AkvError, OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
-
 def _run_state(run, folder, card, still):
     "What the run is doing, as far as its files tell, which have not changed for `still` seconds."
+    quiet = 180     # seconds without a new row: they come in twenties, and a checkpoint takes a minute or two
     if not folder.is_dir(): return 'waiting'
     if not run['step']: return 'preparing'
     if run['total'] and run['step'] >= run['total']:
         held_out = (run['held_out']['split'] == 'held_out').any()
-        judged = 'held_out' in card or not held_out and run['age'] > _QUIET_SECONDS
-        return 'finished' if judged else 'judging' if still < _JUDGING_SECONDS else 'quiet'
-    return 'running' if run['age'] < _QUIET_SECONDS else 'quiet'
+        judged = 'held_out' in card or not held_out and run['age'] > quiet
+        return 'finished' if judged else 'judging' if still < 3600 else 'quiet'
+    return 'running' if run['age'] < quiet else 'quiet'
 
 # %% ../../nbs/ui/12_monitoring.ipynb #5fac4eb9
 def _run_words(run):
@@ -112,29 +101,33 @@ def _read_run(output_dir, total=None, now=None, known=None):
 
     `total` and `now` (seconds since 1970) are found out where they are None; `known`: a dict in which tables are kept,
     so that what has not changed is not read again."""
-    import pandas as pd
     folder, now, known = Path(output_dir), time.time() if now is None else now, {} if known is None else known
-    def table(path, columns): # read when it has changed since the last look
+    def table(path): # read when it has changed since the last look
         stamp = file_stamp(path)
-        if not stamp: return _read_log(path, columns)
-        if known.get(path, (None,))[0] != stamp: known[path] = stamp, _read_log(path, columns)
+        if not stamp: return _read_log(path)
+        if known.get(path, (None,))[0] != stamp: known[path] = stamp, _read_log(path)
         return known[path][1].copy()
-    log, held_out = table(folder/'log.csv', _LOG_COLUMNS), table(folder/'held_out.csv', _HELD_OUT_COLUMNS)
+    def whole(path): # a JSON file's object; {} where it is not there, or not whole
+        try: found = read_json(path)
+        except (AkvError, OSError, ValueError): return {}
+        return found if isinstance(found, dict) else {}
+    written_at = lambda path: (stamp := file_stamp(path)) and stamp[0]/1e9
+    log, held_out = (table(folder/name) for name in _TABLES)
     checkpoints = sorted((int(p.name[11:]), p/'trainer.json') for p in folder.glob('checkpoint-[0-9]*')
                          if p.name[11:].isdigit())
-    points = [(step, when) for step, path in checkpoints if (when := _changed_at(path))]
-    newest = next((state for _, path in checkpoints[::-1] if (state := _whole_json(path))), {})
-    step, changed = int(log['step'].max()) if len(log) else 0, _changed_at(folder/'log.csv')
+    points = [(step, when) for step, path in checkpoints if (when := written_at(path))]
+    newest = next((state for _, path in checkpoints[::-1] if (state := whole(path))), {})
+    step, changed = int(log['step'].max()) if len(log) else 0, written_at(folder/'log.csv')
     if step and changed: points = [*points, (step, changed)]
     pictures = {p.stem.removeprefix('step_'): p for p in (folder/'pictures').glob('step_*.png')}
-    card = _whole_json(folder/'best_model'/'akv.json')
+    card = whole(folder/'best_model'/'akv.json')
     tests = card.get('control_use') or {}
     slopes = [dict(editor=name, **row) for name, use in tests.items() for row in use['slopes']]
     run = dict(folder=folder, step=step, total=total or newest.get('identity', {}).get('steps'), log=log,
                held_out=held_out, points=points, best=card.get('step'), age=now - (changed or now),
                pictures=dict(sorted((int(name), path) for name, path in pictures.items() if name.isdigit())),
                steering=pd.DataFrame(slopes) if slopes else None)
-    written = [changed, _changed_at(folder/'held_out.csv'), *(when for _, when in points)]
+    written = [changed, written_at(folder/'held_out.csv'), *(when for _, when in points)]
     state = _run_state(run, folder, card, still=now - max(filter(None, written), default=now))
     return _with_pace(run | dict(state=state), points)
 
@@ -154,48 +147,42 @@ def _thinned(x, y, most=300):
     return dict(x=np.asarray(x)[keep].tolist(), y=np.asarray(y, float)[keep].tolist())
 
 # %% ../../nbs/ui/12_monitoring.ipynb #66e34ef1
-def _loss_chart(log, width=450):
-    "The training loss of each step, its running mean, and those of its parts."
-    window = max(10, len(log) // 20)
-    colours = dict(loss='currentColor', diff='#0072B2', recon='#E69F00', bg='#009E73')
-    lines = [dict(_thinned(log['step'], log['loss']), width=.7, opacity=.45)]
-    for name, colour in colours.items():
-        if name == 'loss' or (log[name] != 0).any():
-            lines.append(dict(_thinned(log['step'], _running_mean(log[name], window)), name=name, colour=colour,
-                              width=2 if name == 'loss' else 1.4))
-    return line_chart(lines, 'training loss by step', 'step', f'training loss; mean of {window} steps', width=width)
-
-def _rate_chart(log, name='lr', width=450):
-    "The learning rate, or another column: the norm of the gradient."
-    title = dict(lr='learning rate', grad_norm='norm of the gradient').get(name, name)
-    return line_chart([dict(_thinned(log['step'], log[name]), colour='#0072B2')], f'{title} by step', 'step', title,
-                      width=width, height=150)
-
-# %% ../../nbs/ui/12_monitoring.ipynb #dca25a98
-def _held_out_chart(held_out, width=450):
-    "Losses at fixed noise, averaged over the noise levels: of training scenes, and of held-out ones by control."
-    names = dict(true=('held out', '#0072B2'), permuted=('permuted control', '#D55E00'),
-                 none=('no ControlNet', '#999999'))
-    means = held_out.groupby(['split', 'control', 'step'])['loss'].mean() if len(held_out) else {}
-    lines, last = [], int(held_out['step'].max()) if len(held_out) else 0
-    for split, control in (('train', 'true'), *(('held_out', c) for c in names)):
-        if not len(means) or (split, control) not in means.index: continue
-        curve = means[split, control]
-        x, y = curve.index.tolist(), curve.tolist()
-        if control == 'none': x, y = [x[0], max(last, x[0] + 1)], [y[0]] * 2                # the frozen model alone
-        lines.append(dict(x=x, y=y, name='train' if split == 'train' else names[control][0], colour=names[control][1],
-                          points=control != 'none', dash='4 3' if split == 'train' or control == 'none' else '',
-                          opacity=.8))
-    return line_chart(lines, 'loss at fixed noise by step', 'step', 'loss at fixed noise', width=width)
-
-# %% ../../nbs/ui/12_monitoring.ipynb #11fa93d0
-def _steering_chart(steering, width=450):
-    "Does the product's share follow alpha? 1 is ideal, 0 is deaf; an interval for each editor and judge."
-    rows = steering.astype(dict.fromkeys(('slope', 'low', 'high'), float)).to_dict('records')   # no interval: NaN
-    rows = [dict(name=f"{r['editor']}, {variant_words(r['measure'])}", at=r['slope'], low=r['low'], high=r['high'],
-                 colour='#0072B2' if r['editor'] == 'ControlNet' else '#999999') for r in rows]
-    return interval_chart(rows, 'slopes of the control-use test', '0 is deaf, 1 is ideal',
-                          'control use: slope of the log odds of the share on log alpha', (0, 1), width)
+def _charts(run, width=450):
+    "{name: <svg>, or '' where there is nothing to draw}: loss, held_out, lr, grad_norm and steering of a run."
+    log, held_out, steering = run['log'], run['held_out'], run['steering']
+    charts = dict.fromkeys(('loss', 'held_out', 'lr', 'grad_norm', 'steering'), '')
+    if len(log):
+        window = max(10, len(log) // 20)
+        lines = [dict(_thinned(log['step'], log['loss']), width=.7, opacity=.45)]
+        for name, colour in dict(loss='currentColor', diff='#0072B2', recon='#E69F00', bg='#009E73').items():
+            if name == 'loss' or (log[name] != 0).any():
+                lines.append(dict(_thinned(log['step'], _running_mean(log[name], window)), name=name, colour=colour,
+                                  width=2 if name == 'loss' else 1.4))
+        title = f'training loss; mean of {window} steps'
+        charts['loss'] = line_chart(lines, 'training loss by step', 'step', title, width=width)
+        for name, title in dict(lr='learning rate', grad_norm='norm of the gradient').items():
+            line = dict(_thinned(log['step'], log[name]), colour='#0072B2')
+            charts[name] = line_chart([line], f'{title} by step', 'step', title, width=width, height=150)
+    if len(held_out):      # the mean over the noise levels
+        means, lines = held_out.groupby(['split', 'control', 'step'])['loss'].mean(), []
+        for split, control, name, colour in (
+                ('train', 'true', 'train', '#0072B2'), ('held_out', 'true', 'held out', '#0072B2'),
+                ('held_out', 'permuted', 'permuted control', '#D55E00'),
+                ('held_out', 'none', 'no ControlNet', '#999999')):
+            if (split, control) not in means.index: continue
+            x, y, alone = means[split, control].index.tolist(), means[split, control].tolist(), control == 'none'
+            if alone: x, y = [x[0], max(held_out['step'].max(), x[0] + 1)], [y[0]] * 2      # the frozen model
+            lines.append(dict(x=x, y=y, name=name, colour=colour, opacity=.8, points=not alone,
+                              dash='4 3' if split == 'train' or alone else ''))
+        title = 'loss at fixed noise'
+        charts['held_out'] = line_chart(lines, f'{title} by step', 'step', title, width=width)
+    if steering is not None:     # does the product's share follow alpha? An interval for each editor and judge
+        rows = steering.astype(dict.fromkeys(('slope', 'low', 'high'), float)).to_dict('records')   # no interval: NaN
+        rows = [dict(name=f"{r['editor']}, {variant_words(r['measure'])}", at=r['slope'], low=r['low'], high=r['high'],
+                     colour='#0072B2' if r['editor'] == 'ControlNet' else '#999999') for r in rows]
+        charts['steering'] = interval_chart(rows, 'slopes of the control-use test', '0 is deaf, 1 is ideal',
+                                            'control use: slope of the log odds of the share on log alpha', (0, 1), width)
+    return charts
 
 # %% ../../nbs/ui/12_monitoring.ipynb #da76485e
 class TrainingMonitor(Shown):
@@ -238,9 +225,9 @@ class TrainingMonitor(Shown):
     def read(self)->dict:
         """What the run has written so far, as plain data.
 
-        `state` is waiting, preparing, running, judging, finished or quiet; `words` says it in a sentence. `step`, `total`
-        and `best` (the best model's) are steps, `left` and `age` (of the newest row) seconds, `speed` steps a second.
-        `log` and `held_out` are DataFrames, `pictures` is {step: path}; `steering` is a DataFrame of the control-use
+        `state` is waiting, preparing, running, judging, finished or quiet; `words` says it in a sentence. `step`,
+        `total` and `best` (the best model's) are steps, `left` and `age` (of the newest row) seconds, `speed` steps a
+        second. `log` and `held_out` are DataFrames, `pictures` is {step: path}; `steering` is a DataFrame of the control-use
         test once there is one, else None."""
         with self._lock:
             run = _read_run(self.folder, self.total, known=self._known)
@@ -289,16 +276,12 @@ def _update(self:TrainingMonitor, force):
     if 'THE LOSS IS' in run['words']: kind = 'error'
     if run['words'] != self._told: self.say(run['words'], kind)
     self._told = run['words']
-    sheets = [(step, _changed_at(path)) for step, path in run['pictures'].items()]
+    sheets = [(step, file_stamp(path)) for step, path in run['pictures'].items()]
     drawn = run['step'], len(run['log']), len(run['held_out']), sheets, run['best'], run['state']
     if drawn == self._drawn and not force: return
     self.bar.max, self.bar.value = max(1, run['total'] or run['step']), run['step']
     self.bar.bar_style = 'success' if run['state'] == 'finished' else ''
-    log, held_out = run['log'], run['held_out']
-    made = dict(loss=len(log) and _loss_chart(log), held_out=len(held_out) and _held_out_chart(held_out),
-                lr=len(log) and _rate_chart(log), grad_norm=len(log) and _rate_chart(log, 'grad_norm'),
-                steering=run['steering'] is not None and _steering_chart(run['steering']))
-    for name, chart in made.items(): self.charts[name].value = chart or ''      # those for which there is something
+    for name, chart in _charts(run).items(): self.charts[name].value = chart
     self._list_sheets(run['pictures'])
     self._drawn = drawn
 

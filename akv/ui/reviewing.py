@@ -114,24 +114,19 @@ def _image_box(project):
     return (size, size) if isinstance(size, int) else tuple(size)
 
 # %% ../../nbs/ui/06_reviewing.ipynb #de4b3bbb
-_LEAST_AREA, _MOST_AREA = .005, .5      # of the picture
-_LEAST_SHARE, _MOST_SHARE = .01, .9     # of the attention
-_MOST_PIECES = 8                        # separate parts of a mask
-
 def _mask_pieces(M)->int:
     "Number of separate parts of a mask, counted on a small copy."
     step = max(1, min(M.shape)//200)
     return cv2.connectedComponents((M[::step, ::step] > .5).astype(np.uint8))[0] - 1
 
 def _dose_doubts(area, share, pieces):
-    "What makes a dose hard to give, as 'kind: what it means'."
-    if area < _LEAST_AREA: yield f"product tiny: {area:.2%} of the picture; an edit of so few pixels can do little"
-    if area > _MOST_AREA: yield f"product fills the picture: {area:.0%} of it; is the mask right?"
-    if share is not None and 0 < share < _LEAST_SHARE:
+    "What makes a dose hard to give, as 'kind: what it means'; area and share are parts of one, share may be None."
+    if area < .005: yield f"product tiny: {area:.2%} of the picture; an edit of so few pixels can do little"
+    if area > .5: yield f"product fills the picture: {area:.0%} of it; is the mask right?"
+    if share is not None and 0 < share < .01:
         yield f"hardly any attention on the product: {share:.2%}; even doubled that is little"
-    if share is not None and _MOST_SHARE < share:
-        yield f"nearly all attention on the product: {share:.0%}; no boost can add much"
-    if pieces > _MOST_PIECES: yield f"mask in pieces: {pieces} separate parts; is all of it the product?"
+    if share is not None and share > .9: yield f"nearly all attention on the product: {share:.0%}; no boost can add much"
+    if pieces > 8: yield f"mask in pieces: {pieces} separate parts; is all of it the product?"
 
 # %% ../../nbs/ui/06_reviewing.ipynb #5a6ff808
 def scene_facts(
@@ -171,9 +166,6 @@ def scene_facts(
     return facts | dict(warnings=warnings)
 
 # %% ../../nbs/ui/06_reviewing.ipynb #c1e338c4
-_TALL, _WIDE = 580, 460   # the picture is shown within this box, CSS pixels
-_KEYWORD_COLOUR = 64, 224, 208, 0
-
 def scene_layers(
     arrays,     # {'image': uint8 [H,W,3], 'mask', 'attention', 'keyword': float [h,w] in [0, 1]}, as far as there are
     width=None, # of the photo in pixels, at most its own; None: half as much again as is shown, for dense screens
@@ -184,7 +176,7 @@ def scene_layers(
         like = next((arrays[kind] for kind in ("mask", "attention") if kind in arrays), np.zeros((640, 360)))
         image = np.full((*like.shape, 3), 128, np.uint8)
     height, across = image.shape[:2]
-    shown = max(80, round(min(_WIDE, _TALL*across/height)))
+    shown = max(80, round(min(460, 580*across/height)))     # so that a tall picture and its controls fit on a screen
     width = min(across, width or round(1.5*shown))
     M, A, K = (arrays.get(kind) for kind in ("mask", "attention", "keyword"))
     photo, part = small(image, width), max(2, width//2)
@@ -194,7 +186,7 @@ def scene_layers(
         layers |= dict(grey=as_jpeg(grey), heat=heat_layer(A, part))
     if M is not None: layers["outline"] = outline_layer(M, (height, across), shown)
     if K is not None:     # turquoise that is as dense as K is high
-        colours = np.full((256, 4), _KEYWORD_COLOUR, np.uint8)
+        colours = np.full((256, 4), (64, 224, 208, 0), np.uint8)
         colours[:, 3] = np.arange(256)
         layers["keyword"] = palette_png(np.round(small(K, part)*255).astype(np.uint8), colours)
     return layers | dict(size=(across, height), shown=shown)
