@@ -37,7 +37,7 @@ COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_befo
            'frame_correlation', 'stlpips', 'codec_psnr', 'codec_ssim', 'status']
 
 # %% ../nbs/14_check.ipynb #4f469d8d
-_MODELS = dict(akv=predict_attention, **{name: VERIFIERS[name] for name in WITNESSES}) # who looks; the editors' own first
+_MODELS = dict(akv=predict_attention, **{name: VERIFIERS[name] for name in WITNESSES}) # the editors' own model first
 _seen_alpha = functools.partial(alpha_between, undefined=np.nan)
 
 def _shares(
@@ -293,7 +293,8 @@ def manipulation_check(
         mine = [replace(edit, source=source) for edit in scenes[scene]]
         check = _SceneCheck(mine, settings)
         return [check.row(edit) for edit in mine]
-    bar = tqdm(side_by_side(rows_of, list(scenes)), desc='manipulation check', unit='scene', total=len(scenes), disable=not progress)
+    done = side_by_side(rows_of, list(scenes))
+    bar = tqdm(done, desc='manipulation check', unit='scene', total=len(scenes), disable=not progress)
     table = _in_order(pd.DataFrame([row for rows in bar for row in rows], columns=COLUMNS))
     file = table
     if project.manipulation_check.exists(): # other videos' rows stay; all as text, so that both look the same

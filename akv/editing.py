@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
 import torch
+from fastcore.basics import patch
 from .study.files import (AkvError, content_hash, file_hash, link_or_copy, notice, read_json, read_table, write_json,
                              write_text)
 from .study.images import save_image
@@ -86,6 +87,10 @@ class WorkUnit:
     def hash(self)->str: # 32 hex digits
         return content_hash(asdict(self))[:32]
 
+    def folder(self, project)->Path:
+        "Where it leaves its files. A folder with an edit.json is finished."
+        return project.outputs/'units'/self.hash
+
 # %% ../nbs/12_editing.ipynb #ecf94dfe
 def _measured_frames(
     start:int, # first frame of the scene
@@ -104,7 +109,7 @@ def _measured_frames(
 def _read_record(path, written): return read_json(path)
 
 @functools.lru_cache(maxsize=8)
-def _applying(name): return make_editor(Settings(), name=name) # whatever the settings that its parameters were found with
+def _applying(name): return make_editor(Settings(), name=name) # whatever the settings of the search
 
 @dataclass(frozen=True)
 class SceneEdit:
@@ -114,6 +119,7 @@ class SceneEdit:
     unit:str # hash of its work unit
     weights:tuple # how much of the edit every frame of the scene is to get, 0 to 1
     asked:float=1. # odds multiplier that the variant asks for; 1 asks for nothing
+    target:Path=None # file of the heatmap that the variant asks for, where it is known
 
     @property
     def video_id(self)->str: return self.source.video_id
@@ -123,7 +129,7 @@ class SceneEdit:
     @property
     def folder(self)->Path:
         "Where its unit leaves its files."
-        return _unit_folder(self.source.project, self.unit)
+        return self.source.project.outputs/'units'/self.unit
 
     @property
     def record(self)->dict: # content of edit.json
@@ -188,18 +194,9 @@ class SceneEdit:
         editor, parameters = _applying(self.record['editor']), self.record['parameters']
         return editor.apply(frame, self.region(index), parameters, weight, index)
 
-def _unit_folder(project, unit): return project.outputs/'units'/unit
-
 # %% ../nbs/12_editing.ipynb #30e8aa50
-def _map_files(source, variant, kind): # Paths of the maps of the scene image: the baseline's, and the target
-    project, n = source.project, str(source.scene_number)
-    def of(v):
-        table = read_table(project.variant_scenes_csv(source.video_id, v)).set_index('scene_number')
-        return project.resolve(table.loc[n].modified_attention_heatmap_path)
-    return of('baseline'), of('baseline' if kind == 'baseline' else variant)
-
-def _target_hash(source, variant, kind, editor): # of all heatmaps that an edit depends on
-    files = [*_map_files(source, variant, kind)] if editor.conditioned else []
+def _maps_hash(source, kind, editor, maps): # of all heatmaps that an edit depends on; maps: the baseline's file, the target's
+    files = list(maps) if editor.conditioned else []
     if kind == 'placebo': files.append(source.attention_path)
     return content_hash(*files) if files else ''
 
@@ -209,19 +206,21 @@ def _editor_facts(editor, settings): # what the editor adds to a unit
 
 def _plan_scene(source, rows, weights, editor, settings):
     "(SceneEdit, WorkUnit) of one scene in every variant; `rows` and `weights` by variant."
-    image, mask = source.inputs()
+    (image, mask), facts = source.inputs(), _editor_facts(editor, settings)
     boost, prompt = '', source.keyword if editor.conditioned else ''
+    maps = {v: source.project.resolve(row.modified_attention_heatmap_path) for v, row in rows.items()}
     for variant, row in rows.items():
         asked, w = float(row.requested_alpha), weights[variant]
         changes = row.treated == 'True' and asks_for_change(asked) and np.max(w) > 0 and (variant != 'placebo' or boost)
         kind = 'baseline' if not changes else 'placebo' if variant == 'placebo' else 'dose'
         if not changes: w = np.zeros_like(w)
         frames = _measured_frames(source.start, w, source.image_frame, settings.editing.measure_frames)
+        target = maps[variant if changes else 'baseline']
         unit = WorkUnit(source.video_id, source.scene_number, kind, asked if kind == 'dose' else 1., frames, image, mask,
-                        _target_hash(source, variant, kind, editor), needs=boost if kind == 'placebo' else '',
-                        prompt=prompt, **_editor_facts(editor, settings))
+                        _maps_hash(source, kind, editor, (maps['baseline'], target)),
+                        needs=boost if kind == 'placebo' else '', prompt=prompt, **facts)
         if variant == 'full_boost' and changes: boost = unit.hash
-        yield SceneEdit(source, variant, unit.hash, tuple(w.tolist()), asked), unit
+        yield SceneEdit(source, variant, unit.hash, tuple(w.tolist()), asked, target), unit
 
 # %% ../nbs/12_editing.ipynb #15a7b909
 def plan_units(
@@ -265,12 +264,17 @@ def judge(
     return 'under_dosed', f"alpha {dose['delivered_alpha']:.3f} of {unit.alpha:g} at the bounds of a natural look"
 
 # %% ../nbs/12_editing.ipynb #8ddd5a5b
-def _told(project, unit, source, editor, settings): # the maps of a conditioned editor: those that the unit was planned with
+def _planned_maps(project, unit, source, editor, settings): # (A, A') of a conditioned editor, as when the unit was planned
     if replace(unit, **_editor_facts(editor, settings)) != unit:
         raise AkvError(f'unit {unit.hash} was planned with other settings; plan again')
-    fitting = [v for v in VARIANTS if _target_hash(source, v, unit.kind, editor) == unit.target]
-    if not fitting: raise AkvError(f'unit {unit.hash} was planned with other heatmaps; plan again')
-    return tuple(map(source.heatmap, _map_files(source, fitting[0], unit.kind))) if editor.conditioned else None
+    files = {}
+    for v in VARIANTS:
+        rows = read_table(project.variant_scenes_csv(unit.video_id, v)).set_index('scene_number')
+        files[v] = project.resolve(rows.loc[str(unit.scene_number)].modified_attention_heatmap_path)
+    for target in [files['baseline']] if unit.kind == 'baseline' else files.values():
+        if _maps_hash(source, unit.kind, editor, maps := (files['baseline'], target)) == unit.target:
+            return tuple(map(source.heatmap, maps)) if editor.conditioned else None
+    raise AkvError(f'unit {unit.hash} was planned with other heatmaps; plan again')
 
 def run_unit(
     project:Project,
@@ -280,11 +284,11 @@ def run_unit(
     """Make one unit, unless it exists. Units can be run anywhere, in any order that respects `needs`.
 
     Raises `AkvError` where the unit was planned with other settings or heatmaps, or its `needs` has not been made."""
-    folder, settings = _unit_folder(project, unit.hash), settings or Settings()
+    folder, settings = unit.folder(project), settings or Settings()
     if (folder/'edit.json').exists(): return read_json(folder/'edit.json')
     feather, editor = settings.editing.feather, make_editor(settings, project)
     source = SceneSource(project, unit.video_id, unit.scene_number, feather)
-    maps = _told(project, unit, source, editor, settings)
+    maps = _planned_maps(project, unit, source, editor, settings)
     indices = [i for i in unit.frames if source.mask(i).any()] or list(unit.frames)
     frames, masks = source.frames(indices), [source.mask(i) for i in indices]
     frames, regions = [frames[i] for i in indices], [source.region(i) for i in indices]
@@ -295,7 +299,9 @@ def run_unit(
             share = mean_share(frames, masks, load_attention_model())
             if not 0 < share < 1: raise ManipulationError(f'the product has a share of {share:.3g} of the attention')
         if unit.kind == 'placebo':
-            places, energy = [source.placebo_region(i) for i in indices], _needed(project, unit)['energy']
+            boost, places = project.outputs/'units'/unit.needs/'edit.json', [source.placebo_region(i) for i in indices]
+            if not boost.exists(): raise AkvError(f'{boost}: this edit has not been made; run `akv edit`')
+            energy = read_json(boost)['energy']
             if not all(r.any() for r in places): raise ManipulationError('the product covers the placebo region')
             if not energy: raise ManipulationError('the boost that the placebo is to match changed nothing')
             parameters, dose = editor.fit_placebo(frames, masks, places, energy, **told)
@@ -313,11 +319,6 @@ def run_unit(
         unit=unit.hash, editor=unit.editor, kind=unit.kind, requested_alpha=unit.alpha, frames=indices, status=status,
         reason=reason, dose=dose, energy=mean_energy(frames, edited), region=region, parameters=parameters))
     return read_json(folder/'edit.json')
-
-def _needed(project, unit): # the record of the boost whose energy a placebo matches
-    path = _unit_folder(project, unit.needs)/'edit.json'
-    if not path.exists(): raise AkvError(f'{path}: this edit has not been made; run `akv edit`')
-    return read_json(path)
 
 # %% ../nbs/12_editing.ipynb #6fef1acf
 def side_by_side(
@@ -342,42 +343,34 @@ def side_by_side(
 
 # %% ../nbs/12_editing.ipynb #664beb35
 def _adopt(project, units, edits):
-    "Take over units of earlier versions, whose names held the hash of a target heatmap that their editor never looked at."
+    "Take over units of earlier versions, named after a target heatmap that their editor never looked at."
     former, taken = {}, 0
     for edit in edits:
         unit = units[edit.unit]
         if unit.kind == 'baseline' or unit.hash in former: continue
-        target = file_hash(_map_files(edit.source, edit.variant, unit.kind)[1])
-        former[unit.hash] = replace(unit, target=target, needs=former.get(unit.needs, '')).hash
-        old, new = _unit_folder(project, former[unit.hash]), edit.folder
-        if (old/'edit.json').exists() and not new.exists():
-            write_json(old/'edit.json', read_json(old/'edit.json') | dict(unit=unit.hash))
-            old.rename(new)
+        old = replace(unit, target=file_hash(edit.target), needs=former.get(unit.needs, ''))
+        former[unit.hash], there = old.hash, old.folder(project)
+        if (there/'edit.json').exists() and not edit.folder.exists():
+            write_json(there/'edit.json', read_json(there/'edit.json') | dict(unit=unit.hash))
+            there.rename(edit.folder)
             taken += 1
-    if taken: notice(f'{taken} edits of an earlier version were taken over under new names; their videos and check are made anew')
+    if taken: notice(f'{taken} edits of an earlier version were taken over; their videos and check are made anew')
 
 # %% ../nbs/12_editing.ipynb #e012c94e
-def _lay_out(edit):
-    "Link a unit's files into the folder of one scene of one variant."
-    where, record, i = (edit.variant, edit.video_id, edit.scene_number), edit.record, edit.source.image_frame
-    project, weight = edit.source.project, edit.weight(i)
+@patch
+def lay_out(self:SceneEdit):
+    "Link the unit's files into the folder of the scene and variant, and the scene image as the variant shows it."
+    where, record, i = (self.variant, self.video_id, self.scene_number), self.record, self.source.image_frame
+    project, weight = self.source.project, self.weight(i)
     target, names = project.edit_folder(*where), {'edit.json', *(f'{i:06d}.png' for i in record['frames'])}
     for old in target.glob('*'):
         if old.name not in names: old.unlink()
-    for name in sorted(names): link_or_copy(edit.folder/name, target/name)
-    image = edit.folder/f'{i:06d}.png' # a measured frame, or one that is made once for each weight
+    for name in sorted(names): link_or_copy(self.folder/name, target/name)
+    image = self.folder/f'{i:06d}.png' # a measured frame, or one that is made once for each weight
     if i not in record['frames'] or weight != 1:
-        image = edit.folder/f'{i:06d}_weight_{weight:.6f}.png'
-        if not image.exists(): save_image(edit.apply(i, edit.source.frames([i])[i]), image)
+        image = self.folder/f'{i:06d}_weight_{weight:.6f}.png'
+        if not image.exists(): save_image(self.apply(i, self.source.frames([i])[i]), image)
     link_or_copy(image, project.edited_scene(*where))
-
-def _drop_unplanned(project, edits):
-    "Remove edits of scenes that these videos' plan no longer has, because they were rejected, say."
-    planned = {project.edit_folder(e.variant, e.video_id, e.scene_number) for e in edits}
-    for folder in {p for parent in {p.parent for p in planned} for p in parent.glob('Scene-*')} - planned:
-        variant, video_id, n = folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix('Scene-'))
-        project.edited_scene(variant, video_id, n).unlink(missing_ok=True)
-        shutil.rmtree(folder)
 
 # %% ../nbs/12_editing.ipynb #da490bc5
 def edit_scenes(
@@ -386,7 +379,7 @@ def edit_scenes(
     video_ids=None, # None is every video that has variants
     progress:bool=True, # show a bar
 )->tuple: # (units, edits), from `plan_units`
-    "Edit every scene of every variant; a second call does nothing. Raises `AkvError` as `plan_units` and `run_unit` do."
+    "Edit every scene of every variant; a second call does nothing. Raises as `plan_units` and `run_unit` do."
     from tqdm.auto import tqdm
     settings = settings or Settings()
     editor = make_editor(settings, project)      # loaded once, before the threads ask for it
@@ -395,7 +388,8 @@ def edit_scenes(
     _write_units(project, units, edits)
     scenes = {}                                  # one after the other within a scene: a placebo needs its boost
     for h, u in units.items():
-        if not (_unit_folder(project, h)/'edit.json').exists(): scenes.setdefault((u.video_id, u.scene_number), []).append(u)
+        if (u.folder(project)/'edit.json').exists(): continue
+        scenes.setdefault((u.video_id, u.scene_number), []).append(u)
     todo = sum(map(len, scenes.values()))
     with tqdm(total=todo, desc='editing scenes', unit='edit', disable=not progress or not todo) as bar:
         def work(units):
@@ -404,8 +398,12 @@ def edit_scenes(
                 bar.update()
         # diffusion, with its one model, works on one scene at a time
         for _ in side_by_side(work, list(scenes.values())) if editor.exact else map(work, scenes.values()): pass
-    for edit in edits: _lay_out(edit)
-    _drop_unplanned(project, edits)
+    for edit in edits: edit.lay_out()
+    planned = {project.edit_folder(e.variant, e.video_id, e.scene_number) for e in edits}
+    for folder in {p for parent in {p.parent for p in planned} for p in parent.glob('Scene-*')} - planned:
+        variant, video_id, n = folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix('Scene-'))
+        project.edited_scene(variant, video_id, n).unlink(missing_ok=True) # of a scene that was rejected, say
+        shutil.rmtree(folder)
     model = f'{editor.name}, models {editor.model_hash[:12]}'
     write_provenance(project.outputs/'edited_scenes', 'data and outputs/variants', model, settings.editing.model_dump())
     return units, edits
@@ -436,9 +434,10 @@ def edits_made(
     windows, times = video_windows(project, video_id, entry['scenes'], **chosen), probe(video).times
     weights, edits = {v: windows.weights(v, times) for v in VARIANTS}, []
     for u in units:
-        feather = read_json(_unit_folder(project, u['unit'])/'edit.json')['region']['feather']
+        feather = read_json(project.outputs/'units'/u['unit']/'edit.json')['region']['feather']
         source = SceneSource(project, video_id, u['scene_number'], feather)
         for v in u['variants']:
             w = weights[v].get(u['scene_number'], np.zeros(0))
-            edits.append(SceneEdit(source, v, u['unit'], tuple((0*w if u['kind'] == 'baseline' else w).tolist()), u.get('alpha', 1.)))
+            w = 0*w if u['kind'] == 'baseline' else w
+            edits.append(SceneEdit(source, v, u['unit'], tuple(w.tolist()), u.get('alpha', 1.)))
     return edits

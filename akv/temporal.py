@@ -50,7 +50,8 @@ class SceneTake(Take):
         parts=None, # those that are wanted; None: all
     ): # None where every frame is edited by itself
         "What carries those of the edits that are pictures."
-        edits = {part: edit for part, edit in self.edits.items() if (parts is None or part in parts) and not self.is_exact(edit)}
+        wanted = self.edits if parts is None else {part: self.edits[part] for part in parts}
+        edits = {part: edit for part, edit in wanted.items() if not self.is_exact(edit)}
         return carrier_of(edits, self.baseline, self.video) if edits else None
 
     def edit(self, frames, wanted):
@@ -89,7 +90,7 @@ def assemble_videos(
 )->dict: # {variant: path of the video}
     """Write `outputs/videos/{video_id}_{variant}.mp4` for every variant; a second call does nothing.
 
-    Raises `AkvError` where there is no source video, an edit has not been made, or another program has to be run first."""
+    Raises `AkvError` where the source or an edit is missing, or another program has to be run first."""
     settings = settings or Settings()
     video, source = settings.video, project.source_video(video_id)
     if source is None: raise AkvError(f'{video_id}: no source video is known; run `akv scenes VIDEO` first')
@@ -117,7 +118,7 @@ def dose_weights(
     video_id:str,
     edits, # [SceneEdit], from `akv.editing.plan_units` or `edits_made`; other videos' are passed over
 )->dict: # {variant: float64 [frames of the video]}
-    "The product's log odds in every frame against the source's, as delivered: 0 where nothing was asked. Raises as `scene_takes`."
+    "The product's log odds in every frame against the source's, as delivered; 0 where nothing was asked."
     doses = {variant: np.zeros(probe(project.source_video(video_id)).frames) for variant in VARIANTS}
     for take in scene_takes(project, video_id, edits):
         for variant, part in take.parts.items():
@@ -261,7 +262,7 @@ class TemporalConsistencyWrapper:
         video_name, # any text
         **options, # of `akv.carry.rerender.save_for_rerender`
     ): # akv.carry.rerender.Export: folder, command, keys
-        "Write what Rerender A Video reads. Raises `AkvError` for too few frames, keyframes that do not fit, or a path it cannot take."
+        "Write what Rerender A Video reads. Raises `AkvError` for a take too short, or a path it cannot take."
         interval = None if hasattr(edited_keyframes, 'items') else self.keyframe_interval
         return save_for_rerender(original_frames, edited_keyframes, output_dir, video_name,
                                  **{'interval': interval, **options})
@@ -322,7 +323,7 @@ class VideoEditor:
         folder, # 000120.png and so on are written here; what lies there stays
         scenes=None, # as for `edit_video`
     )->list: # their paths
-        "Write the frames that want an edit: the ends of each scene, one every `keyframe_interval`, and where motion is lost."
+        "Write the frames to edit: the ends of each scene, one every `keyframe_interval`, and where motion is lost."
         paths, chosen, reader = [], self.settings.video, Reader(video)
         for a, b in _cut_stretches(video, scenes, self.settings):
             keys = choose_keyframes(reader.take(a, b), chosen.keyframe_interval, flow=make_flow(chosen))
@@ -357,7 +358,7 @@ def _check_edits(edits, info): # every edit is a picture of one of the video's f
         name = f'the edit of frame {i}' + (f' ({edit})' if isinstance(edit, (str, Path)) else '')
         if not 0 <= i < info.frames: raise AkvError(f'{name}: {info.path} has frames 0 to {info.frames - 1}')
         picture = _picture(edit)
-        if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3):
+        if not (getattr(picture, 'dtype', None) == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3):
             found = f'{edit.dtype} {edit.shape}' if isinstance(edit, np.ndarray) else type(edit).__name__
             raise AkvError(f'{name} is {found}; give uint8 [height, width, 3] in RGB, or a file')
         height, width = picture.shape[:2]
@@ -369,5 +370,5 @@ def _notice_background(edits, video):
     i = min(edits)
     share = (_picture(edits[i]) != read_frames(video, [i])[i]).any(-1).mean()
     if share > .9:
-        notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give masks, '
-               'and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')
+        notice(f'the edit of frame {i} changes {share:.0%} of its pixels; if it was to change the product alone, give '
+               'masks, and edit frames that `VideoEditor.save_keyframes` has written: other programs decode them differently')

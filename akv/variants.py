@@ -40,7 +40,7 @@ def asks_for_change(
 def treated_rows(
     check, # DataFrame with video_id, scene_number, variant and requested_alpha (the product's: 1 for a placebo)
 ): # bool Series
-    "Rows of a manipulation check whose variant asks for a change; a placebo counts where the full boost of its scene asks for one."
+    "Rows of a check whose variant asks for a change; a placebo's where the full boost of its scene does."
     asks, scenes = asks_for_change(check['requested_alpha']), list(zip(check['video_id'], check['scene_number']))
     idle = {scene for scene, v, asked in zip(scenes, check['variant'], asks) if v == 'full_boost' and not asked}
     return asks | (check['variant'] == 'placebo') & np.array([scene not in idle for scene in scenes], bool)
@@ -66,7 +66,8 @@ def _spans(scenes):
     numbers = [int(n) for n in scenes['scene_number']]
     if len(set(numbers)) < len(numbers): raise TableError("a scene number stands twice; remove one of the rows")
     if 'start_s' not in scenes.columns or not numbers: return _spans(numbers)
-    def pairs(start, end, kind): return dict(sorted(zip(numbers, zip(map(kind, scenes[start]), map(kind, scenes[end])))))
+    def pairs(start, end, kind):
+        return dict(sorted(zip(numbers, zip(map(kind, scenes[start]), map(kind, scenes[end])))))
     spans = pairs('start_s', 'end_s', float)
     for n, (start, end) in spans.items():
         if not end > start: raise TableError(f"scene {n} ends at {end} s, not after its start at {start} s")
@@ -81,8 +82,8 @@ class Windows:
         ramp_seconds=.25,      # length of the fade at an edge inside a scene, >= 0
         equal=(),              # scenes with the product, that early, middle and late are to treat equally long
     ):
-        """Raises `SettingsError` for another window_type or a negative ramp, `TableError` without scenes, where a number
-        stands twice, or where a scene ends before it starts."""
+        """Raises `SettingsError` for another window_type or a negative ramp, `TableError` for no scenes, a number that
+        stands twice, or a scene that ends before it starts."""
         if window_type not in ('thirds', 'seconds'):
             raise SettingsError(f"window_type is {window_type!r}; it must be 'thirds' or 'seconds'")
         if not ramp_seconds >= 0: raise SettingsError(f"ramp_seconds is {ramp_seconds!r}; it must be 0 or more")
@@ -148,7 +149,7 @@ class Windows:
         variant,  # one of VARIANTS
         times,    # [frames] seconds of each frame of the whole video, from 0
     )->dict:      # {scene number: float64 [frames of the scene], 0 to 1}
-        "The weight of every frame. Raises `TableError` where frame numbers are not known, or there are more than times."
+        "The weight of every frame. Raises `TableError` where frame numbers are unknown, or exceed the times."
         if not self.frames: raise TableError("frame weights need start_frame and end_frame: run `akv scenes`")
         last, times = max(end for _, end in self.frames.values()), np.asarray(times, dtype=np.float64)
         if last > len(times):
@@ -218,8 +219,8 @@ def treated_maps(
     A, M,                       # [H, W] attention heatmap and keyword mask of a scene
     kinds,                      # of 'boost', 'reduction' and 'placebo', as from `scene_kinds`
     boost_alpha, reduction_alpha, # odds multipliers, > 0
-)->dict:                        # {kind or 'same': (map, facts: treated, requested_alpha, realised_alpha, both measures)}
-    "The distinct maps of a scene. What cannot be done leaves the map as it is: `treated` is false, and there is a `reason`."
+)->dict:                        # {kind or 'same': (map, facts: treated, requested and realised alpha, both measures)}
+    "The distinct maps of a scene; one that cannot be changed stays, with `treated` false and a `reason`."
     M = M > .5
     done = {'same': (A, dict(treated=False, requested_alpha=1., realised_alpha=1.))}
     for kind in kinds:

@@ -38,13 +38,14 @@ def follow_edits(
 
 # %% ../../nbs/carry/04_carriers.ipynb #c6a53a65
 def _keyframes(edits, video, flow=None, box=None):
-    "The frames of a scene that are edited: where the dose was measured, and those that flow asks for round the product."
+    "The frames that are edited: where the dose was measured, and those that flow asks for round the product."
     source = edits[0].source
     x, y, width, height = box or _product_box(source) or (0, 0, *source.size[::-1])
     at = np.s_[y:y + height, x:x + width]
     frames = ((i, frame[at]) for i, frame in iter_frames(source.video, source.start, source.stop))
     measured = {i for edit in edits for i in edit.record['frames']}
-    chosen = choose_keyframes(frames, video.keyframe_interval, mask=lambda i: source.mask(i)[at], flow=flow or make_flow(video))
+    chosen = choose_keyframes(frames, video.keyframe_interval, mask=lambda i: source.mask(i)[at],
+                              flow=flow or make_flow(video))
     return sorted(measured | set(chosen))
 
 def _product_box(source):
@@ -61,12 +62,10 @@ def _distinct(edits, baseline): # {unit: edit}: what has to be carried; the base
     fades = baseline is not None and any(weights for _, weights in edits)
     return dict(sorted({edit.unit: edit for edit in [*edits.values(), *[baseline]*fades]}.items()))
 
-def _weight_at(edit, weights, i): return weights[i - edit.source.start] if weights else 1.
-
 # %% ../../nbs/carry/04_carriers.ipynb #70078766
 class _FlowCarrier:
     "Carries the edits of a scene from its keyframes by optical flow."
-    def __init__(self, edits, baseline, video): # {part: edit}; the baseline's edit, or None; the settings' section `video`
+    def __init__(self, edits, baseline, video): # as for `carrier_of`
         self.edits, self.baseline, self.shown, self.video = edits, baseline, _distinct(edits, baseline), video
         self.source = next(iter(edits.values())).source
 
@@ -77,11 +76,10 @@ class _FlowCarrier:
         keyframes = _keyframes(list(self.shown.values()), self.video, flow, box)
         def edited_at(i, frame): return {unit: edit.apply(i, frame, 1.) for unit, edit in self.shown.items()}
         for moved, differences in follow_edits(frames, keyframes, edited_at, self.video.blend_window, flow, box):
-            yield moved.index, moved.frame, {part: self.laid(moved, differences, *part) for part in self.edits}
+            yield moved.index, moved.frame, {part: self.laid(moved, differences, edit) for part, edit in self.edits.items()}
 
-    def laid(self, moved, differences, unit, weights): # one edited frame
-        edit, mine = self.shown[unit], differences[unit]
-        weight = _weight_at(edit, weights, moved.index)
+    def laid(self, moved, differences, edit): # one edited frame
+        mine, weight = differences[edit.unit], edit.weight(moved.index)
         if weight < 1 and edit.kind == 'dose' and self.baseline is not None and self.baseline.unit in differences:
             plain, w, weight = differences[self.baseline.unit], np.float32(weight), 1.
             mine = {k: w*d + (1 - w)*plain[k] for k, d in mine.items()}
@@ -93,7 +91,7 @@ PROGRAMS = dict(rerender=(save_for_rerender, load_from_rerender), fresco=(save_f
 
 class _ProgramCarrier:
     "Edits of a scene that another program carries."
-    def __init__(self, edits, baseline, video): # as for `_FlowCarrier`
+    def __init__(self, edits, baseline, video): # as for `carrier_of`
         self.edits, self.baseline, self.shown, self.video = edits, baseline, _distinct(edits, baseline), video
         self.source, self.method = next(iter(edits.values())).source, video.temporal_method
         self.home = self.source.project.outputs/self.method
@@ -105,7 +103,7 @@ class _ProgramCarrier:
 
     def commands(self): # a line for each edit whose frames are not there yet; their folders are written
         folders = {unit: self.folder(unit) for unit in self.shown}
-        waiting = [u for u, folder in folders.items() if not (folder/'blend').is_dir() and not (folder/'blend.mp4').is_file()]
+        waiting = [u for u, f in folders.items() if not (f/'blend').is_dir() and not (f/'blend.mp4').is_file()]
         for unit in waiting:
             if not (folders[unit]/'run.txt').is_file(): self.export(unit)
         return [(folders[unit]/'run.txt').read_text(encoding='utf-8').strip() for unit in waiting]
@@ -125,22 +123,21 @@ class _ProgramCarrier:
         streams = {unit: load(self.folder(unit), region_of=edit.region) for unit, edit in self.shown.items()}
         for i, frame in frames:
             made = {unit: next(stream)[1] for unit, stream in streams.items()}
-            yield i, frame, {part: self.laid(i, frame, made, *part) for part in self.edits}
+            yield i, frame, {part: self.laid(i, frame, made, edit) for part, edit in self.edits.items()}
 
-    def laid(self, i, frame, made, unit, weights): # one edited frame, faded towards the baseline's or the source's
-        edit = self.shown[unit]
-        weight = _weight_at(edit, weights, i)
-        if weight == 1: return made[unit]
+    def laid(self, i, frame, made, edit): # one edited frame, faded towards the baseline's or the source's
+        weight = edit.weight(i)
+        if weight == 1: return made[edit.unit]
         fades = edit.kind == 'dose' and self.baseline is not None and self.baseline.unit in made
         plain = made[self.baseline.unit] if fades else frame
-        return np.rint(plain + np.float32(weight)*(made[unit].astype(np.float32) - plain)).astype(np.uint8)
+        return np.rint(plain + np.float32(weight)*(made[edit.unit].astype(np.float32) - plain)).astype(np.uint8)
 
 # %% ../../nbs/carry/04_carriers.ipynb #07d51dd6
 def carrier_of(
     edits:dict, # {part: edit} of one scene
     baseline, # the edit that fades end in, or None
     video, # the settings' section `video`
-): # `frames((index, frame) of the scene)` yields (index, frame, {part: edited frame}); `commands()`, what has to be run before
+): # `frames((index, frame) of the scene)` yields (index, frame, {part: edited}); `commands()` have to be run before
     "What carries the edits of a scene: the program that the settings name, or flow where that cannot take the scene."
     if video.temporal_method not in PROGRAMS: return _FlowCarrier(edits, baseline, video)
     source = next(iter(edits.values())).source

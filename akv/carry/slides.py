@@ -73,7 +73,7 @@ def make_slideshow(
     seconds=None, # that each scene lasts; None: as scenes.csv says
     rate=25, # frames per second where no source says
 )->Path: # output
-    "Show scene images in turn. Raises `AkvError` where there are none, their sizes differ, or rate and seconds are not above 0."
+    "Show scene images in turn. Raises `AkvError` where there are none, or their sizes differ."
     if not rate > 0 or seconds is not None and not seconds > 0:
         raise AkvError(f'rate {rate}, seconds {seconds}: give more than 0')
     video_id, files = _scene_files(scenes_dir, video_id, output)
@@ -109,4 +109,5 @@ def _slide_info(info, rate, size, frames): # what the writer has to know: the so
                        pixel_aspect=Fraction(1))
     rate = Fraction(rate).limit_denominator(1001)
     stamps, durations = np.arange(frames)*rate.denominator, np.full(frames, rate.denominator)
-    return VideoInfo(Path('slides'), size[1], size[0], frames, Fraction(1, rate.numerator), stamps, durations, rate, False)
+    tick = Fraction(1, rate.numerator)
+    return VideoInfo(Path('slides'), size[1], size[0], frames, tick, stamps, durations, rate, False)

@@ -136,7 +136,7 @@ def write_videos(
     key:str='', # what the edits depend on beside their parts, for segments that lie there already
     progress:bool=True, # show a bar
 )->dict: # paths
-    "Write all videos in one pass over the source. Raises `VideoError` for a source that cannot be read, and what the takes raise."
+    "Write all videos in one pass. Raises `VideoError` where the source cannot be read, and what takes raise."
     from tqdm.auto import tqdm
     info, paths = probe(source), {name: Path(path) for name, path in paths.items()}
     for path in paths.values(): check_output(path, [source])

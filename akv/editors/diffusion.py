@@ -17,7 +17,6 @@ from ..sources.models import load_attention_model, predict_attention
 from ..diffusion.control import ControlTensorBuilder
 from ..diffusion.geometry import apply_difference
 from ..alignment import alpha_between, attention_proportion, modify_attention_heatmap, modify_placebo
-from .scene_source import SceneSource
 from .photometric import (apply_photometric, edit_energy, fit_dose, mean_share, natural_bounds,
                                      PhotometricEdit, PhotometricEditor)
 
@@ -69,7 +68,8 @@ class TargetMaps:
         "The target in that frame. A share of 0 or 1 has no odds to multiply: it stays."
         if self.placebo: return np.clip(self.present(M) + (self.after - self.before), 0, 1)
         target = _moved(self.after, self.mask, M)
-        return modify_attention_heatmap(target, M, extra) if extra != 1 and 0 < attention_proportion(target, M) < 1 else target
+        fixed = extra == 1 or attention_proportion(target, M) in (0, 1)
+        return target if fixed else modify_attention_heatmap(target, M, extra)
 
 # %% ../../nbs/editors/03_diffusion.ipynb #a0539596
 _MOST_ALPHA = 8. # that a control tensor is given: a share of 1/5 is then 2/3, and more hardly changes the map
@@ -83,7 +83,7 @@ class _Attempt:
     share:float # the product's, after
     delivered:float # alpha
 
-def _delivered(before, after): return float(alpha_between(before, after, undefined=1.)) # 1: there are no odds to compare
+def _delivered(before, after): return float(alpha_between(before, after, undefined=1.)) # 1: no odds to compare
 
 # %% ../../nbs/editors/03_diffusion.ipynb #fa62ee2c
 class _Shot:
@@ -192,16 +192,11 @@ class ControlNetEditor:
         "Which weights its edits depend on."
         return content_hash(self.model.hash, self.diffusion.hash)
 
-    def fit(self,
-        frames, # uint8 [H, W, 3], a list
-        masks, # M [H, W] of each
-        regions, # [H, W] in [0, 1] of each
-        alpha:float, # requested odds multiplier, > 0
-        scene:SceneSource=None, # says the keyword and the attention heatmap; without, they are '' and predicted
-        indices=None, # of the frames in the video; without, they are numbered from 0
-        maps=None, # (A, A') of the scene image, the baseline's and the target; without, A' is A by the alpha law
-    )->tuple: # (parameters as a dict, dict with share_before, share_after, delivered_alpha and what each part did)
-        "Search for the dose; alpha 1 goes through the same motions, towards the baseline's map."
+    def fit(self, frames, masks, regions, alpha, scene=None, indices=None, maps=None):
+        """Search for the dose; alpha 1 goes through the same motions, towards the baseline's map.
+
+        Arguments as in `akv.editors.protocol`; without `scene` the heatmap is predicted, without `maps` the target is
+        the alpha law's. The dose also says what each part did."""
         shot = _Shot(self, frames, masks, regions, alpha, scene, indices, maps)
         part = shot.search()
         painted, delivered = shot.apply(part.parameters), part.delivered
@@ -221,15 +216,7 @@ class ControlNetEditor:
                     control_alpha=part.control_alpha, strength=part.strength)
         return dict(part.parameters, photometric=finish), dose
 
-    def fit_placebo(self,
-        frames, # uint8 [H, W, 3], a list
-        masks, # M [H, W] of the product in each
-        regions, # [H, W] in [0, 1] of the placebo in each
-        energy:float, # wanted, squared 8-bit units
-        scene:SceneSource=None, # these three as for `fit`
-        indices=None,
-        maps=None,
-    )->tuple: # as `fit`; the dict has energy_wanted and energy too
+    def fit_placebo(self, frames, masks, regions, energy, scene=None, indices=None, maps=None):
         """Diffusion in another region, scaled to the wanted energy as far as the product keeps its share.
 
         Where that is less than half, a photometric placebo takes its place, if a photometric finish is allowed."""
@@ -237,7 +224,7 @@ class ControlNetEditor:
         parameters = shot.paint(shot.alpha, shot.seed(0))
         def energy_of(pictures): return float(np.mean([edit_energy(f, p) for f, p in zip(frames, pictures)]))
         raw = max(energy_of(shot.apply(parameters)), 1e-6)
-        for share in (1., .5, .25, .1, .05): # less energy where the product's share would not stay; below, nothing is left
+        for share in (1., .5, .25, .1, .05): # less energy where the product's share would not stay
             scaled = dict(parameters, scale=min(1., math.sqrt(share * energy / raw)))
             pictures = shot.apply(scaled)
             after, reached = shot.share(pictures), energy_of(pictures)
@@ -251,14 +238,8 @@ class ControlNetEditor:
         if other['energy'] <= reached: return scaled, dose
         return dict(scaled, scale=0., photometric=plain), dict(other, diffusion_energy=0.)
 
-    def apply(self,
-        frame, # uint8 [H, W, 3]
-        region, # [H, W] in [0, 1]
-        parameters:dict, # from `fit`
-        weight:float=1., # how much of the edit, 0 to 1
-        index:int=None, # of the frame in the video; None is the middle one of those that were painted
-    )->np.ndarray: # uint8 [H, W, 3]
-        "One frame edited inside its region; needs no model."
+    def apply(self, frame, region, parameters, weight=1., index=None):
+        "One frame edited inside its region; needs no model. Without `index` the middle painted frame counts."
         if not region.any(): return frame.copy()
         painted = parameters.get('painted', [parameters]) # without cross-frame attention there is one for all frames
         shares = [float(k == len(painted) // 2) for k in range(len(painted))]
@@ -274,6 +255,7 @@ class ControlNetEditor:
             difference = unpack_difference(part['difference']) * np.float32(parameters['scale'])
             pictures.append((share, apply_difference(frame, difference, (left, top, width, height), region, weight)))
         out = pictures[0][1] # equal bytes stay
-        if len(pictures) > 1: out = np.rint(sum(np.float32(share) * picture for share, picture in pictures)).astype(np.uint8)
+        if len(pictures) > 1:
+            out = np.rint(sum(np.float32(share) * picture for share, picture in pictures)).astype(np.uint8)
         finish = parameters['photometric']
         return apply_photometric(out, region, PhotometricEdit(**finish), weight) if finish else out

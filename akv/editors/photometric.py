@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict, dataclass, field
 import torch
 import numpy as np
+from fastcore.basics import patch
 from torch.nn import functional as F
 from ..study.files import AkvError
 from ..study.settings import NaturalnessSettings, Settings
@@ -20,8 +21,8 @@ from ..sources.models import (AttentionModel, load_attention_model, log_odds_of_
 from ..alignment import alpha_between
 
 # %% ../../nbs/editors/02_photometric.ipynb #b4271d0c
-OPERATIONS = tuple(NaturalnessSettings.model_fields) # exposure, contrast, saturation, sharpness, texture, warmth, separation
-CONTROL_POINTS = 6 # on each side of the grid of local deviations: coarse enough that no object inside the product is redrawn
+OPERATIONS = tuple(NaturalnessSettings.model_fields) # seven: exposure, contrast, and so on
+CONTROL_POINTS = 6 # a side of the grid of local deviations: too coarse to redraw what is on the product
 _LUMA = .299, .587, .114
 
 def natural_bounds(
@@ -48,7 +49,7 @@ def _bands(
     region, # [B, 1, h, w] in [0, 1]
     short_side:float, # of the whole picture at this scale, pixels
 ): # (fine, coarse) detail, each [B, 3, h, w]
-    "Detail of the region finer than 0.6 % of the short side, and between 0.6 and 2.4 %; its outline is not detail, so no halo grows there."
+    "Detail finer than 0.6 % of the short side, and of 0.6 to 2.4 %. The region's outline is none: no halo grows."
     region = region.clamp_min(1e-3)
     smooth = _blur_within(x, region, max(.6, .006 * short_side))
     smoother = _blur_within(smooth, region, max(1.2, .024 * short_side))
@@ -62,7 +63,7 @@ def _operate(
     pivot, # [3] mean colour of the region, in [0, 1]: contrast turns about it
     surround, # [3] mean colour around the region: separation moves away from it, or towards it
 ): # [B, 3, h, w] in [0, 1]
-    "The seven operations, one after another: detail, contrast, saturation, exposure (as gamma, so that nothing clips), warmth, separation."
+    "The operations, one after another. Exposure works as a gamma, so that nothing clips."
     exposure, contrast, saturation, sharpness, texture, warmth, separation = values[:, :, None].unbind(1)
     luma, pivot, surround = x.new_tensor(_LUMA).view(1, 3, 1, 1), pivot.view(1, 3, 1, 1), surround.view(1, 3, 1, 1)
     y = x + sharpness * detail[0] + texture * detail[1]
@@ -106,7 +107,7 @@ def _field_values(
     box:tuple, # (x, y, width, height) of the region's bounding box, pixels
     window:tuple, # (x, y, width, height) of the pixels wanted
 ): # [1, 7, height, width]
-    "The parameters' values at every pixel of a window: `bound * tanh(whole + grid)`, the grid spread over the region's box."
+    "The parameters at every pixel of a window: `bound * tanh(whole + grid)`, the grid spread over the box."
     x, y, w, h = window
     u = (torch.arange(x, x + w) + .5 - box[0]) / box[2] * 2 - 1
     v = (torch.arange(y, y + h) + .5 - box[1]) / box[3] * 2 - 1
@@ -125,14 +126,16 @@ def apply_photometric(
     if edit.is_identity or weight == 0 or not region.any(): return frame.copy()
     x, y, w, h = region_box(region)
     pad = math.ceil(.06 * min(frame.shape[:2])) + 2                     # what the blurs look at
-    x0, y0, x1, y1 = max(0, x - pad), max(0, y - pad), min(frame.shape[1], x + w + pad), min(frame.shape[0], y + h + pad)
+    x0, x1 = max(0, x - pad), min(frame.shape[1], x + w + pad)
+    y0, y1 = max(0, y - pad), min(frame.shape[0], y + h + pad)
     crop = frame[y0:y1, x0:x1]
     with torch.inference_mode():
         t = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float() / 255
         values = _field_values(torch.tensor(edit.whole), torch.tensor(edit.grid), torch.tensor(edit.bounds),
                               edit.box or (x, y, w, h), (x0, y0, x1 - x0, y1 - y0))
         inside = torch.from_numpy(np.ascontiguousarray(region[y0:y1, x0:x1]))[None, None]
-        out = _operate(t, _bands(t, inside, min(frame.shape[:2])), values, torch.tensor(edit.pivot), torch.tensor(edit.surround))
+        detail = _bands(t, inside, min(frame.shape[:2]))
+        out = _operate(t, detail, values, torch.tensor(edit.pivot), torch.tensor(edit.surround))
     result = frame.copy()
     result[y0:y1, x0:x1] = composite(crop, 255 * out[0].permute(1, 2, 0).numpy(), weight * region[y0:y1, x0:x1])
     return result
@@ -159,18 +162,14 @@ def mean_share(
         s += float((A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64))
     return s / len(frames)
 
-def _measured_fit(frames, masks, regions, edit, model, before, n): # before: log odds of the share
-    after = mean_share([apply_photometric(f, r, edit) for f, r in zip(frames, regions)], masks, model)
-    b = torch.sigmoid(before).item()
-    return _Fit(edit, b, after, float(alpha_between(b, after)), n)
-
 # %% ../../nbs/editors/02_photometric.ipynb #03af51ff
 class _Search:
-    "Frames at the attention model's input size, with what the fit needs of them."
-    def __init__(self, frames, masks, regions, model, bounds, box=None):
-        self.model, self.bounds = model, torch.tensor(list(bounds), dtype=torch.float32)
-        x = to_tensor(frames)
-        self.x = model.resize(x)                                       # (B, 3, h, w)
+    "Frames at the attention model's input size, with what a search for parameters needs of them."
+    def __init__(self, frames, masks, regions, model, bounds, box=None, lead=slice(None)): # lead: the frames that lead it
+        self.model, self.limits, self.box, self.full = model, list(bounds), box, (frames, masks, regions)
+        self.bounds = torch.tensor(self.limits, dtype=torch.float32)
+        frames, masks, regions = frames[lead], masks[lead], regions[lead]
+        self.x = model.resize(to_tensor(frames))                       # (B, 3, h, w)
         h, w = self.x.shape[-2:]
         self.region = F.interpolate(torch.as_tensor(np.stack(regions))[:, None], (h, w), mode='area')
         scale = w / frames[0].shape[1], h / frames[0].shape[0]
@@ -188,12 +187,27 @@ class _Search:
         s = torch.sigmoid(log_odds_of_share(log_p, self.weights)).mean().clamp(1e-6, 1 - 1e-6)
         return s.log() - (1 - s).log()
 
-    def __call__(self, whole, grid): # (change of the log odds, mean squared RGB change in 0..255 units)
-        h, w = self.x.shape[-2:]
+    def split(self, theta): # -> (whole [7], grid [7, G, G]); a local deviation costs a step three times as much
+        n, G = len(OPERATIONS), CONTROL_POINTS
+        return theta[:n], .35 * theta[n:].view(n, G, G)
+
+    def __call__(self, theta): # (change of the log odds, mean squared RGB change in 0..255 units)
+        (whole, grid), (h, w) = self.split(theta), self.x.shape[-2:]
         values = torch.cat([_field_values(whole, grid, self.bounds, box, (0, 0, w, h)) for box in self.boxes])
         y = self.x + self.region * (_operate(self.x, self.detail, values, self.pivot, self.surround) - self.x)
         energy = (255 * (y - self.x)).square().mean()
         return self.log_odds(self.model.late(*self.model.early(y))) - self.before, energy
+
+    def edit(self, theta): # PhotometricEdit
+        parts = *self.split(theta), self.pivot, self.surround
+        return PhotometricEdit(*(t.tolist() for t in parts), self.limits, self.box)
+
+    def pictures(self, edit): # the full-size frames, edited
+        return [apply_photometric(f, r, edit) for f, _, r in zip(*self.full)]
+
+    def measured(self, edit, before, steps): # _Fit; before: log odds of the share
+        after, b = mean_share(self.pictures(edit), self.full[1], self.model), torch.sigmoid(before).item()
+        return _Fit(edit, b, after, float(alpha_between(b, after)), steps)
 
 # %% ../../nbs/editors/02_photometric.ipynb #e2e37755
 # The colourist's mixture, in units of the bounds' tanh: mostly contrast, saturation and the distance of the colours.
@@ -205,34 +219,28 @@ def figure_ground(
     sign:float, # +1 sets the region off, -1 lets it sink
 ): # [7] direction in parameters
     "What a colourist does to set a product off from its surround (or to let it sink into it), without any model."
-    light = torch.tanh(4 * ((pivot - surround) * pivot.new_tensor(_LUMA)).sum())       # lighter or darker than its surround
+    light = torch.tanh(4 * ((pivot - surround) * pivot.new_tensor(_LUMA)).sum()) # lighter than its surround, or darker
     strength = dict(exposure=_START['exposure'] * light.item(), **{k: v for k, v in _START.items() if k != 'exposure'})
     return sign * pivot.new_tensor([strength[name] for name in OPERATIONS])
 
 # %% ../../nbs/editors/02_photometric.ipynb #e8cb4cec
-_GRID_WEIGHT = .35 # a local deviation costs a step nearly three times as much as the region's overall value
-
-def _as_edit(theta): # -> (whole [7], grid [7, G, G])
-    n, G = len(OPERATIONS), CONTROL_POINTS
-    return theta[:n], _GRID_WEIGHT * theta[n:].view(n, G, G)
-
-def _first_edit(scene, target, strength):
+@patch
+def first_edit(self:_Search, target, strength):
     "The colourist's edit, as strong as brings about the share `strength` of the dose, or as much of it as there is."
     theta = torch.zeros(len(OPERATIONS) * (1 + CONTROL_POINTS**2))
-    direction = figure_ground(scene.pivot, scene.surround, math.copysign(1, target))
-    with torch.inference_mode(): reached = scene(direction, _as_edit(theta)[1])[0].item()
-    theta[:len(direction)] = direction * strength * (min(1., max(.15, target / reached)) if reached * target > 0 else .3)
+    direction = figure_ground(self.pivot, self.surround, math.copysign(1, target))
+    theta[:len(direction)] = direction
+    with torch.inference_mode(): reached = self(theta)[0].item()
+    part = min(1., max(.15, target / reached)) if reached * target > 0 else .3   # weak where it leads the wrong way
+    theta[:len(direction)] = direction * strength * part
     return theta, direction.sign()
 
 # %% ../../nbs/editors/02_photometric.ipynb #450d0bd0
-def _levelled(theta): # the grid's deviations average to nothing, so that the region's overall value is what `whole` says
-    n = len(OPERATIONS)
-    grid = theta[n:].view(n, -1)
-    return torch.cat([theta[:n], (grid - grid.mean(1, keepdim=True)).flatten()])
-
 def _step(J, left, theta, side, limit):
     "The step of least norm towards a change `left`, within `limit`, that keeps each overall value on its side."
-    n, J = len(side), _levelled(J)
+    n = len(side)
+    grid = J[n:].view(n, -1) # the grid averages to nothing, so that the region's overall value is what `whole` says
+    J = torch.cat([J[:n], (grid - grid.mean(1, keepdim=True)).flatten()])
     free = torch.ones_like(J)
     for _ in range(3):
         step = J * free * left / (J * free).square().sum().clamp_min(1e-9)
@@ -245,18 +253,19 @@ def _step(J, left, theta, side, limit):
     return new
 
 # %% ../../nbs/editors/02_photometric.ipynb #10acb182
-def _gauss_newton(scene, theta, side, target, steps, tolerance):
-    "Steps of least norm towards a change of the log odds, shortened where they do harm: (theta, change reached, steps taken)."
-    best, limit = None, 1.        # limit: of a step, in units of the tanh; grows slowly, shrinks fast, as trust regions do
+@patch
+def towards(self:_Search, theta, side, target, steps, tolerance):
+    "Steps of least norm towards a change of the log odds, shorter where they do harm: (theta, change, steps)."
+    best, limit = None, 1.        # of a step, in units of the tanh
     for n in range(1, steps + 1):
         theta = theta.detach().requires_grad_(True)
-        delta, _ = scene(*_as_edit(theta))
+        delta, _ = self(theta)
         left = target - delta.item()
         if best is None or abs(left) < abs(best[1]):
             if best is not None: limit = min(1., 1.5 * limit)
             J, = torch.autograd.grad(delta, theta)
             best = theta.detach(), left, J
-        else: limit /= 2.5                           # faster than it grows, or a bad step would be tried again and again
+        else: limit /= 2.5                           # faster than it grows: a bad step is not tried again and again
         del delta                                    # or its graph would lie in memory beside the next one
         if abs(best[1]) < tolerance or limit < .02: break    # a step that short no longer shows in 8 bits
         theta = _step(best[2], best[1], best[0], side, limit)
@@ -277,19 +286,19 @@ def fit_dose(
     """The least visible photometric edit whose delivered alpha is the wanted one, or the nearest the bounds allow.
 
     Raises `AkvError` for an alpha that is not above 0, or an empty mask."""
-    if not (alpha > 0 and math.isfinite(alpha)): raise AkvError(f'alpha is {alpha!r}; it must be a finite number above 0')
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise AkvError(f'alpha is {alpha!r}; it must be a finite number above 0')
     model, bounds = model or load_attention_model(), list(bounds or natural_bounds().values())
     regions = regions or [soft_region(M, feather) for M in masks]
-    scene, target = _Search(frames, masks, regions, model, bounds), math.log(alpha)
-    if not target: return _measured_fit(frames, masks, regions, PhotometricEdit(bounds=bounds), model, scene.before, 0)
+    search, target = _Search(frames, masks, regions, model, bounds), math.log(alpha)
+    if not target: return search.measured(PhotometricEdit(bounds=bounds), search.before, 0)
     best, taken = None, 0
     for strength in (.95, .3):                       # a weaker start where the first leads nowhere
-        (theta, side), offset = _first_edit(scene, target, strength), 0.
+        (theta, side), offset = search.first_edit(target, strength), 0.
         for attempt in range(3):                     # small pictures lead, full-size pixels decide
-            theta, reached, n = _gauss_newton(scene, theta, side, target - offset, steps, tolerance / 2)
+            theta, reached, n = search.towards(theta, side, target - offset, steps, tolerance / 2)
             taken += n
-            edit = PhotometricEdit(*(t.tolist() for t in _as_edit(theta)), scene.pivot.tolist(), scene.surround.tolist(), bounds)
-            fit = _measured_fit(frames, masks, regions, edit, model, scene.before, taken)
+            fit = search.measured(search.edit(theta), search.before, taken)
             error = math.log(fit.delivered_alpha) - target
             if best is None or abs(error) < abs(math.log(best.delivered_alpha) - target): best = fit
             if abs(error) < tolerance or abs(reached - target + offset) > tolerance: break
@@ -314,12 +323,13 @@ def mean_energy(
     return float(np.mean([np.square(e.astype(np.float32) - f).mean() for f, e in zip(frames, edited)]))
 
 # %% ../../nbs/editors/02_photometric.ipynb #b5ecec77
-def _balance(scene, theta, rms_wanted, steps):
-    "Steps of least norm towards two targets, the product's log odds unchanged and the energy as wanted: (theta, steps taken)."
-    scale, best, reach = torch.tensor([.02, .05 * rms_wanted]), None, .6     # 2 % of alpha and 5 % of energy count as near
+@patch
+def balance(self:_Search, theta, rms_wanted, steps):
+    "Steps of least norm towards the product's log odds unchanged and the energy as wanted: (theta, steps)."
+    scale, best, reach = torch.tensor([.02, .05 * rms_wanted]), None, .6  # near: 2 % of alpha, 5 % of the change
     for n in range(1, steps + 1):
         theta = theta.detach().requires_grad_(True)
-        delta, e = scene(*_as_edit(theta))
+        delta, e = self(theta)
         rms = (e + 1e-6).sqrt()
         left = torch.tensor([-delta.item(), rms_wanted - rms.item()])
         miss = (left / scale).square().sum().item()
@@ -343,36 +353,31 @@ def fit_placebo(
     model:AttentionModel=None,
     bounds=None, # [7]; None: the defaults
     steps:int=8, # gradient steps at most in a round
-    limit:float=1.045, # the product's alpha must stay between 1/limit and limit: the verdict's 1.05, less what 8 bits cost
+    limit:float=1.045, # of the product's alpha, up or down: the verdict's 1.05, less what 8 bits cost
 )->tuple: # (what was found, energy reached)
     "An edit of the placebo region with a boost's energy that leaves the product's share alone."
     model = model or load_attention_model()
     bounds = list(bounds or natural_bounds().values())
     box = list(region_box(np.max(regions, 0)))       # a placebo stays where it is
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
-    scene = _Search(frames[middle], masks[middle], regions[middle], model, bounds, box)
+    search = _Search(frames, masks, regions, model, bounds, box, middle)
     before = torch.logit(torch.tensor(mean_share(frames, masks, model)))
-    best, taken = (_measured_fit(frames, masks, regions, PhotometricEdit(bounds=bounds), model, before, 0), 0.), 0
-    for share in (1., .5, .25, .1):                       # less energy where the product's share would not stay
+    best, taken = (search.measured(PhotometricEdit(bounds=bounds), before, 0), 0.), 0
+    for share in (1., .5, .25, .1):                  # less energy where the product's share would not stay
         for sign in (1., -1.):                       # the region set off, or sunk into its surround
             theta = torch.zeros(len(OPERATIONS) * (1 + CONTROL_POINTS**2))
-            theta[:len(OPERATIONS)] = .3 * figure_ground(scene.pivot, scene.surround, sign)
-            theta, n = _balance(scene, theta, math.sqrt(share * energy), steps)
-            taken += n
-            edit = PhotometricEdit(*(t.tolist() for t in _as_edit(theta)), scene.pivot.tolist(), scene.surround.tolist(), bounds, box)
-            fit, reached = _no_more_energy(frames, masks, regions, edit, model, before, taken, share * energy)
+            theta[:len(OPERATIONS)] = .3 * figure_ground(search.pivot, search.surround, sign) # seen, and inside the bounds
+            theta, n = search.balance(theta, math.sqrt(share * energy), steps)
+            taken, edit, wanted = taken + n, search.edit(theta), share * energy
+            for _ in range(4): # energy grows about as the square of an edit, so that each round comes much nearer
+                reached = float(np.mean([edit_energy(f, p) for f, p in zip(frames, search.pictures(edit))]))
+                if reached <= 1.02 * wanted: break
+                edit = edit.scaled(.99 * math.sqrt(wanted / reached))
+            fit = search.measured(edit, before, taken)
             if abs(math.log(fit.delivered_alpha)) <= math.log(limit) and reached > best[1]: best = fit, reached
             if best[1] >= .9 * energy: return best
         if best[1]: break
     return best
-
-def _no_more_energy(frames, masks, regions, edit, model, before, n, energy):
-    "Scale an edit until its energy on full-size pixels is at most the wanted one: (what was found, energy)."
-    for _ in range(4):    # energy grows about as the square of an edit, so that each round comes much nearer
-        reached = float(np.mean([edit_energy(f, apply_photometric(f, r, edit)) for f, r in zip(frames, regions)]))
-        if reached <= 1.02 * energy: break
-        edit = edit.scaled(.99 * math.sqrt(energy / reached))
-    return _measured_fit(frames, masks, regions, edit, model, before, n), reached
 
 # %% ../../nbs/editors/02_photometric.ipynb #339fe79e
 class PhotometricEditor:
@@ -394,40 +399,22 @@ class PhotometricEditor:
         "Which weights its edits depend on."
         return self.model.hash
 
-    def fit(self,
-        frames, # uint8 [H, W, 3], a list
-        masks, # M [H, W] of each
-        regions, # [H, W] in [0, 1] of each
-        alpha:float, # requested odds multiplier, > 0
-        **told, # what other editors want to know
-    )->tuple: # (parameters as a dict, dict with share_before, share_after, delivered_alpha)
+    def fit(self, frames, masks, regions, alpha, **told): # as in akv.editors.protocol
         "Search for the dose. Alpha 1 changes nothing."
         bounds = list(self.bounds.values())
         if alpha != 1: return self._outcome(fit_dose(frames, masks, alpha, self.model, regions, bounds=bounds))
         share = mean_share(frames, masks, self.model)
         return PhotometricEdit(bounds=bounds).to_dict(), dict(share_before=share, share_after=share, delivered_alpha=1.)
 
-    def fit_placebo(self,
-        frames, # uint8 [H, W, 3], a list
-        masks, # M [H, W] of the product in each
-        regions, # [H, W] in [0, 1] of the placebo in each
-        energy:float, # wanted, squared 8-bit units
-        **told,
-    )->tuple: # as `fit`; the dict has energy_wanted and energy too
+    def fit_placebo(self, frames, masks, regions, energy, **told):
         "An edit of another region with a given energy that leaves the product's share alone."
-        halved = ('saturation', 'warmth') # no coloured stains on a wall
+        halved = 'saturation', 'warmth' # no coloured stains on a wall
         bounds = [b / 2 if name in halved else b for name, b in self.bounds.items()]
         fit, reached = fit_placebo(frames, masks, regions, energy, self.model, bounds)
         parameters, dose = self._outcome(fit)
         return parameters, dict(dose, energy_wanted=energy, energy=reached)
 
-    def apply(self,
-        frame, # uint8 [H, W, 3]
-        region, # [H, W] in [0, 1]
-        parameters:dict, # from `fit`
-        weight:float=1., # how much of the edit, 0 to 1
-        index:int=None, # of the frame in the video, for editors to whom it matters
-    )->np.ndarray: # uint8 [H, W, 3]
+    def apply(self, frame, region, parameters, weight=1., index=None):
         "One frame edited inside its region."
         return apply_photometric(frame, region, PhotometricEdit(**parameters), weight)
 

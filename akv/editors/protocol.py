@@ -13,7 +13,7 @@ import numpy as np
 class Editor(Protocol):
     "What every editor has: five facts and three methods. Nothing needs to inherit from it."
     name:str         # as in `editing.editor` and in every edit.json
-    conditioned:bool # is it told the keyword and the attention heatmaps? then a heatmap changed by hand changes its edits
+    conditioned:bool # is it told keyword and heatmaps? then a heatmap changed by hand changes its edits
     exact:bool       # do its parameters mean the same in every frame? if not, an edit is carried from keyframes by flow
     settings:dict    # what its edits depend on, as plain values: a part of the name of each edit
     model_hash:str   # of all weights that its edits depend on
@@ -25,7 +25,7 @@ class Editor(Protocol):
         alpha:float, # requested odds multiplier of the product's share of attention, > 0; 1 for the baseline
         scene=None, # SceneSource; it says the keyword, too
         indices=None, # of the frames in the video
-        maps=None, # for a conditioned editor: (A, A') of the scene image [H, W], as the baseline and as the variant has it
+        maps=None, # for a conditioned editor: (A, A') [H, W] of the scene image, the baseline's and the target
     )->tuple: # (parameters that JSON can hold, dict with share_before, share_after, delivered_alpha)
         "Search for the edit that delivers alpha, or comes as near as looks natural. May raise `ManipulationError`."
 
