@@ -27,8 +27,8 @@ def _figure_class():
             except ImportError: return    # whoever calls this has it; nobody else needs it
             if any(axes.images for axes in self.axes): data = figure_jpeg(self)
             else:   # lines and letters need a palette only, and a third of the bytes
-                buffer = io.BytesIO()
-                _opaque(self, 70).quantize(128, dither=0).save(buffer, 'PNG', optimize=True)
+                buffer = io.BytesIO()    # method 1: the usual one, 0, gives small marks the colour of others
+                _opaque(self, 70).quantize(128, method=1, dither=0).save(buffer, 'PNG', optimize=True)
                 data = buffer.getvalue()
             display(Image(data))
     return SmallFigure
