@@ -227,7 +227,7 @@ def _best_place(shape, spectrum, image_shape, share, distance):
     "The place where the shape is most like a product of this share and distance: (mismatch, top, left), or None."
     if shape.shape[0] > image_shape[0] or shape.shape[1] > image_shape[1]: return None
     attention, overlap = _under_shape(shape, spectrum, image_shape)
-    shares = np.clip(attention / spectrum[0, 0].real, 0, 1 - 1e-12)   # by the sum of A; below 1, so that odds are finite
+    shares = np.clip(attention / spectrum[0, 0].real, 0, 1 - 1e-12)   # of the sum of A; below 1: odds are finite
     allowed = (overlap < .5) & (shares > 1e-9)   # whole pixels, and no mere rounding error of the transform
     if not allowed.any(): return None
     centre = [c.mean() for c in np.nonzero(shape)]

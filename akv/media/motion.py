@@ -128,8 +128,8 @@ def _drawn_towards(joined, direct, back, before, after):
     "The joined flow, drawn half-way to the direct one; `back`: flow the other way, joined and direct."
     apart, sure = direct - joined, reliability(direct, back[1], before, after)
     near = np.clip(1.5 - cv2.magnitude(*cv2.split(apart))/2, 0, 1)   # all within a pixel, nothing from three on
-    drawn = joined + .5*cv2.blur(apart*(sure*near)[..., None], (9, 9))   # half-way and smoothly, or the jumps would show
-    found = sure - reliability(joined, back[0], before, after) > .5      # lost by the steps, seen by the direct search
+    drawn = joined + .5*cv2.blur(apart*(sure*near)[..., None], (9, 9))   # half-way and smoothly, or its jumps show
+    found = sure - reliability(joined, back[0], before, after) > .5   # lost by the steps, seen by the direct search
     return np.where(found[..., None], direct, drawn)
 
 class FlowChain:
