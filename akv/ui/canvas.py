@@ -103,8 +103,9 @@ def outline_layer(
     under, over = np.zeros((2, *size), np.uint8)
     cv2.drawContours(under, outlines, -1, 255, 4, cv2.LINE_AA)
     cv2.drawContours(over, outlines, -1, 255, 1, cv2.LINE_AA)
+    rgb = list(bytes.fromhex(colour[1:]))
     colours, ramp = np.zeros((256, 4)), np.linspace(0, 1, 128)[:, None]     # from clear to black, then to the colour
-    colours[:128, 3:], colours[128:] = 255*ramp, np.hstack([ramp*list(bytes.fromhex(colour[1:])), np.full_like(ramp, 255)])
+    colours[:128, 3:], colours[128:] = 255*ramp, np.hstack([ramp*rgb, np.full_like(ramp, 255)])
     return palette_png(np.where(over > 1, 128 + over//2, under//2), colours.round().astype(np.uint8))
 
 # %% ../../nbs/ui/01_canvas.ipynb #6929aa15

@@ -43,7 +43,7 @@ def _x_axis(across, xs, floor, label):
                     _text((left + right) / 2, floor + 29, label, 'middle'),
                     *(_text(across(t), floor + 14, f'{t:g}', 'middle') for t in places)])
 
-def _page(parts, label, width, height):
+def _svg(parts, label, width, height):
     return (f'<svg class="akv-chart" role="img" aria-label="{escape(label, quote=True)}" width="{width}" '
             f'height="{height}" viewBox="0 0 {width} {height}" style="max-width:100%;'
             f'color:var(--jp-ui-font-color1,#333)">{"".join(parts)}</svg>')
@@ -89,7 +89,7 @@ def line_chart(
         y, colour = top + 6 + 16 * i, line.get('colour', 'currentColor')
         parts += [_rule(right + 8, y, right + 20, y, colour, 3, dash=line.get('dash')),
                   _text(right + 24, y + 4, line['name'])]
-    return _page(parts, label, width, height)
+    return _svg(parts, label, width, height)
 
 # %% ../../nbs/ui/03_charts.ipynb #42813585
 def interval_chart(
@@ -112,4 +112,4 @@ def interval_chart(
         if math.isfinite(row['low']): parts.append(_rule(across(row['low']), y, across(row['high']), y, colour, 3))
         parts += [f'<circle cx="{across(row["at"]):.1f}" cy="{y}" r="3.5" fill="{colour}"/>',
                   _text(left - 8, y + 4, row['name'], 'end')]
-    return _page(parts, label, width, floor + 36)
+    return _svg(parts, label, width, floor + 36)

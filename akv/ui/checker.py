@@ -96,8 +96,8 @@ def _make_controls(self:HeatmapChecker):
                           tooltip="Go on to the next scene after a decision"),
         note=w.Text(placeholder="note: why (n)", continuous_update=False, tooltip="Note on this scene (key n)",
                     layout=wide(width="auto")))
-    for name, text, key, opacity in (("outline", "mask outline", "m", 1.), ("heat", "attention heatmap", "h", self.canvas.heat_opacity),
-                                     ("keyword", "keyword heatmap", "k", 0.)):
+    for name, text, key, opacity in (("outline", "mask outline", "m", 1.), ("keyword", "keyword heatmap", "k", 0.),
+                                     ("heat", "attention heatmap", "h", self.canvas.heat_opacity)):
         controls[name] = w.Checkbox(opacity > 0, description=f"{text} ({key})", indent=False,
                                     layout=wide(width="175px"), tooltip=f"Show or hide the {text} (key {key})")
         controls[f"{name}_opacity"] = w.FloatSlider(opacity, min=0, max=1, step=.05, readout=False,
@@ -113,7 +113,8 @@ def _lay_out(self:HeatmapChecker):
     filters = w.HBox([c["video"], c["warning"], c["unreviewed"], self.progress], layout=wide(**wrapped))
     layers = [w.HBox([c[name], c[f"{name}_opacity"]]) for name in ("outline", "heat", "keyword")]
     decide = w.HBox([c["accept"], c["reject"], c["onward"]], layout=wide(**wrapped))
-    side = w.VBox([self.state, decide, c["note"], self.message, *layers, self.panel], layout=wide(width="350px", margin="0 0 0 14px"))
+    side = w.VBox([self.state, decide, c["note"], self.message, *layers, self.panel],
+                  layout=wide(width="350px", margin="0 0 0 14px"))
     steps = w.HBox([c["previous"], c["next"], c["place"], c["length"]], layout=wide(align_items="center"))
     body = w.HBox([self.canvas, side], layout=wide(flex_flow="row wrap", align_items="flex-start", overflow="visible"))
     self.widget = w.VBox([filters, steps, body, _Focus()], layout=wide(max_width="960px"))

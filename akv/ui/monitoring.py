@@ -180,8 +180,9 @@ def _charts(run, width=450):
         rows = steering.astype(dict.fromkeys(('slope', 'low', 'high'), float)).to_dict('records')   # no interval: NaN
         rows = [dict(name=f"{r['editor']}, {variant_words(r['measure'])}", at=r['slope'], low=r['low'], high=r['high'],
                      colour='#0072B2' if r['editor'] == 'ControlNet' else '#999999') for r in rows]
-        charts['steering'] = interval_chart(rows, 'slopes of the control-use test', '0 is deaf, 1 is ideal',
-                                            'control use: slope of the log odds of the share on log alpha', (0, 1), width)
+        title = 'control use: slope of the log odds of the share on log alpha'
+        charts['steering'] = interval_chart(rows, 'slopes of the control-use test', '0 is deaf, 1 is ideal', title,
+                                            marks=(0, 1), width=width)
     return charts
 
 # %% ../../nbs/ui/12_monitoring.ipynb #da76485e
@@ -227,8 +228,8 @@ class TrainingMonitor(Shown):
 
         `state` is waiting, preparing, running, judging, finished or quiet; `words` says it in a sentence. `step`,
         `total` and `best` (the best model's) are steps, `left` and `age` (of the newest row) seconds, `speed` steps a
-        second. `log` and `held_out` are DataFrames, `pictures` is {step: path}; `steering` is a DataFrame of the control-use
-        test once there is one, else None."""
+        second. `log` and `held_out` are DataFrames, `pictures` is {step: path}; `steering` is a DataFrame of the
+        control-use test once there is one, else None."""
         with self._lock:
             run = _read_run(self.folder, self.total, known=self._known)
             if max(self._seen, default=0) > run['step']: self._seen = {}        # it was started anew, or from before

@@ -125,7 +125,8 @@ def _dose_doubts(area, share, pieces):
     if area > .5: yield f"product fills the picture: {area:.0%} of it; is the mask right?"
     if share is not None and 0 < share < .01:
         yield f"hardly any attention on the product: {share:.2%}; even doubled that is little"
-    if share is not None and share > .9: yield f"nearly all attention on the product: {share:.0%}; no boost can add much"
+    if share is not None and share > .9:
+        yield f"nearly all attention on the product: {share:.0%}; no boost can add much"
     if pieces > 8: yield f"mask in pieces: {pieces} separate parts; is all of it the product?"
 
 # %% ../../nbs/ui/06_reviewing.ipynb #5a6ff808
