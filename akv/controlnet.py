@@ -27,7 +27,7 @@ from .diffusion.sampling import cross_frame as across_frames, denoise, guided_pr
 class StableDiffusionControlNetWrapper:
     """A frozen Stable Diffusion with a trainable ControlNet: generates pictures, edits scenes, saves and loads.
 
-    What `networks`, a `ControlledDiffusion`, have can be read and set here: `unet`, `layout`, `predict` and the rest."""
+    What `networks`, a `ControlledDiffusion`, have can be read and set here, too: `unet`, `layout`, `predict`."""
     def __init__(self,
         sd_model_name=SD15,       # as for `find_weights`; or `DiffusionParts`
         controlnet_config=None,   # control_channels 2 or 4, or control_layout MA, MS, MSAK; base_channels; checkpoint
@@ -42,8 +42,8 @@ class StableDiffusionControlNetWrapper:
         "Raises `AkvError` for missing weights and settings that make no sense."
         config = dict(controlnet_config or {})
         checkpoint = config.pop('checkpoint', None)
-        self.networks = ControlledDiffusion(sd_model_name, config, device, dtype, lora_rank, channels_last, compile, fresh,
-                                            single_file_config)
+        self.networks = ControlledDiffusion(sd_model_name, config, device, dtype, lora_rank, channels_last, compile,
+                                            fresh, single_file_config)
         if checkpoint: self.load_checkpoint(checkpoint)
 
     def __getattr__(self, name):
@@ -118,13 +118,14 @@ def generate(self:StableDiffusionControlNetWrapper,
     with self.precision():
         images = self.pipeline(scheduler=scheduler, progress=progress)(
             _repeat(prompts, n, 'prompts'), torch.stack(_repeat(control, n, 'control tensors')), size[1], size[0],
-            num_inference_steps, guidance_scale=float(guidance_scale), controlnet_conditioning_scale=float(control_scale),
+            num_inference_steps, guidance_scale=float(guidance_scale),
+            controlnet_conditioning_scale=float(control_scale),
             generator=None if seed is None else _generators(seed, n)).images
     return images[0] if single else images
 
 # %% ../nbs/10_controlnet.ipynb #d6af817e
 def _shown(model, image, mask, box, control, prompt, reference, region, generator):
-    "One scene to edit, as the model is shown it: window uint8 [S, S, 3], inside [S, S], control [C, S, S] and the rest."
+    "One scene to edit, as the model is shown it: window uint8 [S, S, 3], inside [S, S], control [C, S, S] and more."
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise AkvError(f"image is {found}; it must be a uint8 array [H, W, 3]")
@@ -139,7 +140,8 @@ def _shown(model, image, mask, box, control, prompt, reference, region, generato
     control = seen(control)
     return SimpleNamespace(
         image=image, region=region, box=box, window=resize_picture(cut_out(image, box), (S, S)), inside=inside,
-        control=control, reference=control if reference is None else seen(reference), prompt=prompt, generator=generator)
+        control=control, reference=control if reference is None else seen(reference), prompt=prompt,
+        generator=generator)
 
 # %% ../nbs/10_controlnet.ipynb #e956cf3c
 def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, control_guidance, scheduler, residual):

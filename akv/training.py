@@ -7,7 +7,7 @@ __all__ = ['ControlNetTrainer', 'photometric_edit', 'ControlUseTable', 'control_
            'train']
 
 # %% ../nbs/11_training.ipynb #984a0f40
-import math, contextlib, csv, json, shutil
+import math, csv, json, shutil
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -452,7 +452,7 @@ def _run(self:ControlNetTrainer, last):
             bar.update()
             checkpoint = (self.step % self.settings.checkpoint_steps == 0 or self.step == self.total
                           or math.floor(self.step / several) > math.floor((self.step - 1) / several))
-            if checkpoint or self.step == last or self.step % 20 == 0:
+            if checkpoint or self.step == last or self.step % 20 == 0: # a GPU waits while its numbers are fetched
                 row = self.log.flush()
                 self.accelerator.log({k: v for k, v in row.items() if k != 'step'}, step=self.step)
                 if not math.isfinite(row['loss']):
@@ -543,7 +543,7 @@ def train(
     stop_at:int=None, # stop after this step, to go on another time
     use_scenes:int=16, # held-out scenes for the control-use test at the end; 0 leaves it out
 )->TrainingResult:
-    """Train on a study's valid scenes, and test whether the result, used as the editor will use it, follows its control.
+    """Train on a study's valid scenes, and test whether the result, used as the editor does, follows its control.
 
     Raises `AkvError` where there is no table of valid scenes, and whenever `ControlNetTrainer.train` does."""
     settings, study = settings or Settings(), study.root if isinstance(study, Project) else Path(study)

@@ -140,7 +140,7 @@ def _array(control):
 def _is_painted_share(S, M):
     "Is S one number on M and nothing elsewhere? For [H, W]."
     on = S[M > .5]
-    return not S[M <= .5].any() and (not on.size or np.ptp(on) <= 2e-3)
+    return not S[M <= .5].any() and (not on.size or np.ptp(on) <= 2e-3) # half precision has steps of 5e-4
 
 def _check_control(
     control,     # [C, H, W] or [B, C, H, W], numpy or torch
@@ -176,7 +176,7 @@ def resize_control(
     _check_control(control, layout)
     h, w = control.shape[1:]
     if size is None or (w, h) == tuple(size): return control.astype(np.float32)
-    if max(w * size[1], h * size[0]) > 1.02 * min(w * size[1], h * size[0]):
+    if max(w * size[1], h * size[0]) > 1.02 * min(w * size[1], h * size[0]): # sides rounded to a multiple of 8 may pass
         notice(f"control tensor of {w} x {h} pixels is squashed to {size[0]} x {size[1]}; crop or pad it instead",
                key='squashed control')
     if layout == 2: layout = 'MS' if _is_painted_share(control[1], control[0]) else 'MA' # S is one number on the mask

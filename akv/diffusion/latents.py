@@ -28,7 +28,7 @@ class LatentCache(Dataset):
         block:int=256, # latents in a file
         progress:bool=True, # show a bar while encoding
     ):
-        "Encodes what is not in the folder. Raises `AkvError` for a dataset with a transform, whose results have no hash."
+        "Encodes what is not in the folder. Raises `AkvError` for a dataset with a transform: its results have no hash."
         from safetensors import safe_open
         if dataset.transform: raise AkvError('a dataset with a transform cannot be cached; transform the batches')
         self.dataset, self.encode_image, self.encode_prompt, self.draws = dataset, encode_image, encode_prompt, draws

@@ -88,7 +88,7 @@ class RunningAverage:
         step:int, # steps done
     )->None:
         "Take in the present values."
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step))   # TensorFlow's warm-up of a running average
         torch._foreach_lerp_(self.averages, [p.detach() for p in self.parameters], 1 - decay)
 
     @contextlib.contextmanager

@@ -26,7 +26,7 @@ def start_steps(
     strength:float,          # above 0, to 1: how far back towards noise
     num_inference_steps:int, # from pure noise
 ): # time steps left to do, falling
-    "Set a scheduler's steps and skip the noisiest, as diffusers' inpainting does. Raises `AkvError` where none is left."
+    "Set a scheduler's steps and skip the noisiest, as diffusers' inpainting does. Raises `AkvError` if none is left."
     if not 0 < strength <= 1: raise AkvError(f"strength is {strength}; it must lie above 0 and be at most 1")
     left = int(num_inference_steps * strength)
     if left < 1: raise AkvError(f"strength {strength} of {num_inference_steps} steps leaves none; raise one of them")
