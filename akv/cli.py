@@ -138,12 +138,12 @@ def make_parser()->argparse.ArgumentParser:
 def _load():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes
-    global init_project, keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
+    global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
     global Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
     from akv.study.project import Project, read_scenes
-    from akv.study.settings import init_project, keep_settings, project_settings
+    from akv.study.settings import keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
     from akv.validation import write_valid_scenes
@@ -181,7 +181,7 @@ def _dose_lines(doses):
 # %% ../nbs/19_cli.ipynb #d5e46400
 def main(
     argv=None, # arguments; None: those of the process
-)->int:        # 0 well, 1 a fault that is told, 2 a command line that makes no sense, 130 stopped by the user
+)->int:        # 0: all went well; 1: the message says what did not; 2: wrong command line; 130: stopped by the user
     "The `akv` command."
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
@@ -192,7 +192,7 @@ def main(
     log.setLevel(logging.DEBUG if args.debug else logging.WARNING if _bars() else logging.INFO) # bars show the stages
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # waiting threads sleep: on a busy machine five times as fast
     try:
-        _load()
+        if args.command != 'init': _load()      # init needs only the settings, and comes at once
         return _COMMANDS[args.command].work(args)
     except KeyboardInterrupt:
         print("\nakv: stopped; the same command goes on from here", file=sys.stderr)
@@ -280,7 +280,7 @@ def _run(args):
     variants, measure them, and write the report.
 
     What is done already is not done again: call it a second time after a stop, a correction, or a change of the
-    settings. A fault in one clip is told at the end, and the others go on."""
+    settings. If something is wrong with one clip, the others go on, and the end of the output says what it was."""
     return _outcome(run(args.videos, args.keyword, args.output, settings=_settings(args), ids=args.id, progress=_bars(),
                         **_inputs(args)))
 
@@ -325,6 +325,7 @@ def _with_valid_scenes(project):
 def _init(args):
     """Write settings.yaml, in which every setting stands with its meaning, unit and default, and the empty
     folders and tables of a project. What exists stays as it is."""
+    from akv.study.settings import init_project
     made = init_project(args.folder)
     print('\n'.join(map(str, made)) or f"{args.folder}: all is there already")
     return 0
