@@ -65,20 +65,20 @@ def doses_shown(
 # %% ../../nbs/ui/10_player.ipynb #8c9ad1a1
 _MAX_BYTES = 64*2**20   # a larger file is shown as a smaller copy: it travels as messages, and fills the page's memory
 
-def _is_webm(path): # as its header says: WebM is a Matroska of few codecs, and libraries call both by one name
-    with open(path, 'rb') as file: head = file.read(64)
-    return head.startswith(b'\x1aE\xdf\xa3') and b'webm' in head
+def _playable_as(path):
+    """'video/mp4' or 'video/webm' if every browser plays a video as it is, else None.
 
-def _is_playable(path):
-    """Whether every browser plays a video as it is. Raises `VideoError` for a file that is no video.
-
-    8-bit H.264 in MP4 or MOV, or VP8 or VP9 in WebM, of no more than `_MAX_BYTES`."""
-    if Path(path).stat().st_size > _MAX_BYTES: return False
+    8-bit H.264 in MP4 or MOV, or VP8 or VP9 in WebM, of no more than `_MAX_BYTES`. Raises `VideoError` for a file that
+    is no video."""
+    if Path(path).stat().st_size > _MAX_BYTES: return None
     try:
         with av.open(str(path)) as container:
             codec, boxes = container.streams.video[0].codec_context, container.format.name.split(',')
-            fits = codec.name == 'h264' and 'mp4' in boxes or codec.name in ('vp8', 'vp9') and _is_webm(path)
-            return fits and codec.pix_fmt in ('yuv420p', 'yuvj420p')
+            if codec.pix_fmt not in ('yuv420p', 'yuvj420p'): return None
+            if codec.name == 'h264' and 'mp4' in boxes: return 'video/mp4'
+            if codec.name not in ('vp8', 'vp9'): return None
+        with open(path, 'rb') as file: head = file.read(64)    # WebM is a Matroska of few codecs, and libraries call
+        return 'video/webm' if head.startswith(b'\x1aE\xdf\xa3') and b'webm' in head else None    # both by one name
     except (av.FFmpegError, IndexError) as error: raise VideoError(f'{path}: no video ({error})') from error
 
 # %% ../../nbs/ui/10_player.ipynb #06118959
@@ -180,9 +180,9 @@ def _say_on_tile(self:Player, index, key, text, error=None):
         self.faults[self.labels[index]] = str(error)
 
 @patch
-def _send_video(self:Player, index, key, path, note=''):
+def _send_video(self:Player, index, key, path, kind='video/mp4', note=''):
     "Send a file in pieces."
-    data, kind = path.read_bytes(), 'video/webm' if _is_webm(path) else 'video/mp4'
+    data = path.read_bytes()
     pieces = [data[i:i + _PIECE] for i in range(0, len(data), _PIECE)]
     for part, piece in enumerate(pieces):
         about = dict(kind='part', index=index, part=part, of=len(pieces), note=note, type=kind)
@@ -197,9 +197,9 @@ def _give(self:Player, index, key):
         with tempfile.TemporaryDirectory() as folder:
             try: copy = small_copy(path, Path(folder)/'preview.mp4')
             except Exception as error: return self._say_on_tile(index, key, unreadable, error)
-            self._send_video(index, key, copy, 'smaller copy')
+            self._send_video(index, key, copy, note='smaller copy')
     try:
-        if _is_playable(path): return self._send_video(index, key, path)
+        if kind := _playable_as(path): return self._send_video(index, key, path, kind)
         self._say_on_tile(index, key, 'a smaller copy is made, for this one cannot be played as it is')
         self._worker = self._worker or ThreadPoolExecutor(1)
         self._worker.submit(give_copy)
