@@ -86,4 +86,4 @@ def ways_to_give_masks(
             f'also read from data/boxes.csv; (3) --masks DIR with {video_id}/scene_1.png or '
             f'{scene_name(video_id, 1)}.png, white where the product is; '
             f'(4) such masks in data/keyword_masks/{video_id}/')
-    return ways + ('; (5) --source clipseg: by the keyword alone, with the weights of CLIPSeg.' if clipseg else '.')
+    return ways + ('; (5) --mask-source clipseg: by the keyword alone, with the weights of CLIPSeg.' if clipseg else '.')
