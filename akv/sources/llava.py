@@ -44,7 +44,8 @@ def _parse_score(
 
 # %% ../../nbs/sources/13_llava.ipynb #02da5454
 _WAYS = ('Without it: ratings by people in ratings.csv (`akv attention --source ratings`), any function as the rater '
-         "(`rate_patches`), eye tracking (`--attention-source fixations`), or akv's own attention model (`--attention-source model`)")
+         "(`rate_patches`), eye tracking (`--attention-source fixations`), or akv's own attention model "
+         "(`--attention-source model`)")
 
 def _model_folder(name, config):
     "The folder of a model or adapter: given, or from the hub. Raises `AkvError` where it cannot be had."
