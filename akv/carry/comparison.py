@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ..study.files import VideoError
 from ..study.images import save_image
 from ..study.project import VARIANTS
+from ..media.colour import Orientation
 from ..media.decoding import iter_frames, probe, read_frames
 from ..media.encoding import check_output, VideoWriter
 
@@ -169,7 +170,7 @@ def _resized_to(image, width, height):
 
 def _plain_info(info, size):
     "`VideoInfo` for pictures of another size (height, width): upright, square pixels, usual colours."
-    return replace(info, width=size[1], height=size[0], rotation=0, orientation=(1, 0, 0, 1), matrix=None, hdr=None,
+    return replace(info, width=size[1], height=size[0], rotation=0, orientation=Orientation(), matrix=None, hdr=None,
                    pixel_aspect=Fraction(1), colour=type(info.colour)())
 
 # %% ../../nbs/carry/05_comparison.ipynb #30f869b7
