@@ -201,7 +201,7 @@ def _scale_end(before, after):
     power = 10. ** math.floor(math.log10(largest))
     return round(next(s * power for s in (1, 2, 5, 10) if s * power >= largest * .9999), 9)
 
-def _opaque(part): return .92 * abs(part) ** .7   # how opaque a difference is, as a part of the scale
+def _layer_density(part): return .92 * abs(part) ** .7   # how opaque a difference is, as a part of the scale
 
 def _difference_layer(before, after, width, scale):
     "PNG of what gained and what lost attention, `width` pixels wide; `scale`: the difference shown in full colour."
@@ -210,7 +210,7 @@ def _difference_layer(before, after, width, scale):
     d = cv2.resize(d, (width, height), interpolation=cv2.INTER_AREA if width < d.shape[1] else cv2.INTER_LINEAR)
     parts = np.arange(-128, 128) / 127
     colours = np.where(parts[:, None] > 0, np.uint8(_GAIN), np.uint8(_LOSS))
-    colours = np.column_stack([colours, (255 * _opaque(parts)).clip(0, 255).astype(np.uint8)])
+    colours = np.column_stack([colours, (255 * _layer_density(parts)).clip(0, 255).astype(np.uint8)])
     return palette_png(np.uint8(np.clip(np.rint(d * (127 / scale)), -127, 127) + 128), colours)
 
 # %% ../../nbs/ui/08_exploring.ipynb #7a8c7b51
@@ -219,7 +219,7 @@ def scale_bar(
 )->str:     # HTML
     "The colours of a difference and what they stand for."
     loss, gain = (','.join(map(str, colour)) for colour in (_LOSS, _GAIN))
-    stops = [f'rgba({c},{_opaque(k):.2f}) {50 + 50 * k:.0f}%'
+    stops = [f'rgba({c},{_layer_density(k):.2f}) {50 + 50 * k:.0f}%'
              for k in (-1, -.5, -.2, -.05, 0, .05, .2, .5, 1) for c in [gain if k > 0 else loss]]
     return (f'<div class="akv-scale" style="display:flex;gap:6px;align-items:center;font-size:11px">'
             f'<span>&minus;{scale:g}</span><span style="flex:1;height:10px;border:1px solid rgba(128,128,128,.5);'

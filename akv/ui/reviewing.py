@@ -304,7 +304,7 @@ class Review:
         "Raises `TableError` where the table lacks columns or images, or review.csv makes no sense."
         self.table, self.project = _scenes_to_review(valid_scenes, project)
         self.rows = {(row["video_id"], row["scene_number"]): row for row in self.table.to_dict("records")}
-        self.facts, self.image_size = {}, _image_box(self.project)
+        self.facts, self._paths, self.image_size = {}, {}, _image_box(self.project)
         self.listed, self.place = list(self.rows), 0
         self._typed = {}                       # {scene: note typed so far}, of those without a decision
         self._stamp, self._decided = (), {}    # of review.csv; {scene: (decision, note)}
@@ -421,10 +421,12 @@ def files(self:Review,
     scene,  # (video id, scene number)
 )->dict:    # {'image', 'mask', 'attention', 'keyword', 'track': path}; the last two need not exist
     "The files that a scene is shown from."
-    row, keyword = self.rows[scene], self.project.keyword_heatmap(*scene)
-    paths = {kind: resolve_path(row[column], self.project.valid_scenes_csv) for kind, column in _PATH_COLUMNS.items()}
-    if not keyword.is_file(): keyword = self.project.find_keyword_heatmap(*scene) or keyword
-    return paths | dict(keyword=keyword, track=self.project.keyword_track(*scene)/"quality.csv")
+    if scene not in self._paths:      # looked for once: folders of a thousand files are slow to search
+        row, table, keyword = self.rows[scene], self.project.valid_scenes_csv, self.project.keyword_heatmap(*scene)
+        paths = {kind: resolve_path(row[column], table) for kind, column in _PATH_COLUMNS.items()}
+        if not keyword.is_file(): keyword = self.project.find_keyword_heatmap(*scene) or keyword
+        self._paths[scene] = paths | dict(keyword=keyword, track=self.project.keyword_track(*scene)/"quality.csv")
+    return self._paths[scene]
 
 # %% ../../nbs/ui/06_reviewing.ipynb #86244375
 @patch
