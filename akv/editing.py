@@ -153,6 +153,12 @@ class SceneEdit:
         return 'cannot' if self.kind == 'baseline' and asks_for_change(self.asked) else self.record['status']
 
     @property
+    def reason(self)->str: # '' where it was delivered
+        "Why the dose was not reached, or could not be."
+        if self.kind == 'baseline' and self.status == 'cannot': return 'the heatmap law refused; see statistics.json'
+        return self.record['reason']
+
+    @property
     def requested_alpha(self)->float:
         "The odds multiplier asked for on the product, which a placebo is to leave alone."
         return 1. if self.variant == 'placebo' else self.asked
@@ -264,16 +270,16 @@ def judge(
     return 'under_dosed', f"alpha {dose['delivered_alpha']:.3f} of {unit.alpha:g} at the bounds of a natural look"
 
 # %% ../nbs/12_editing.ipynb #8ddd5a5b
-def _planned_maps(project, unit, source, editor, settings): # (A, A') of a conditioned editor, as when the unit was planned
+def _planned_maps(project, unit, source, editor, settings): # (A, A') of a conditioned editor, as the unit was planned
     if replace(unit, **_editor_facts(editor, settings)) != unit:
         raise AkvError(f'unit {unit.hash} was planned with other settings; plan again')
     files = {}
-    for v in VARIANTS:
+    for v in VARIANTS if editor.conditioned else ():
         rows = read_table(project.variant_scenes_csv(unit.video_id, v)).set_index('scene_number')
         files[v] = project.resolve(rows.loc[str(unit.scene_number)].modified_attention_heatmap_path)
-    for target in [files['baseline']] if unit.kind == 'baseline' else files.values():
-        if _maps_hash(source, unit.kind, editor, maps := (files['baseline'], target)) == unit.target:
-            return tuple(map(source.heatmap, maps)) if editor.conditioned else None
+    pairs = [(files['baseline'], target) for v, target in files.items() if v == 'baseline' or unit.kind != 'baseline']
+    for maps in pairs or [()]:
+        if _maps_hash(source, unit.kind, editor, maps) == unit.target: return tuple(map(source.heatmap, maps)) or None
     raise AkvError(f'unit {unit.hash} was planned with other heatmaps; plan again')
 
 def run_unit(
@@ -385,6 +391,8 @@ def edit_scenes(
     editor = make_editor(settings, project)      # loaded once, before the threads ask for it
     units, edits = plan_units(project, settings, video_ids)
     if not editor.conditioned: _adopt(project, units, edits)
+    elif project.units_jsonl.exists() and 'attention_guidance' in project.units_jsonl.read_text(encoding='utf-8'):
+        notice('edits of an earlier version did not follow the target heatmaps on disk; they are made anew')
     _write_units(project, units, edits)
     scenes = {}                                  # one after the other within a scene: a placebo needs its boost
     for h, u in units.items():
