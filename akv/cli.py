@@ -102,9 +102,9 @@ class _Command:
 _COMMANDS = {}
 
 def _command(summary, example, *options, **short):
-    "Register the function below as a subcommand of its name."
+    "Register the function below as a subcommand, named after the first word of its name."
     def register(work):
-        name = work.__name__.strip('_')
+        name = work.__name__.split('_')[1]
         _COMMANDS[name] = _Command(name, summary, example, options, short, work)
         return work
     return register
@@ -135,7 +135,7 @@ def make_parser()->argparse.ArgumentParser:
     return parser
 
 # %% ../nbs/19_cli.ipynb #e82b17f7
-def _load():
+def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes
     global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
@@ -192,7 +192,7 @@ def main(
     log.setLevel(logging.DEBUG if args.debug else logging.WARNING if _bars() else logging.INFO) # bars show the stages
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # waiting threads sleep: on a busy machine five times as fast
     try:
-        if args.command != 'init': _load()      # init needs only the settings, and comes at once
+        if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
         return _COMMANDS[args.command].work(args)
     except KeyboardInterrupt:
         print("\nakv: stopped; the same command goes on from here", file=sys.stderr)
@@ -275,7 +275,7 @@ def _outcome(result):
           'videos', 'keyword', 'box', 'boxes', 'masks', 'mask_source', 'mask_model', 'attention', 'attention_source',
           'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
-def _run(args):
+def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
     variants, measure them, and write the report.
 
