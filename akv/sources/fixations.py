@@ -116,7 +116,7 @@ def place_fixations(
     return (pd.concat(parts).sort_index() if parts else table.copy()), counts
 
 # %% ../../nbs/sources/10_fixations.ipynb #c1abc0f1
-def _density(x, y, shape, weights, sigma):
+def _blurred_points(x, y, shape, weights, sigma):
     "Sum of weighted Gaussians, float64 [H, W]; zero outside the picture."
     points = np.zeros(shape, np.float64)
     np.add.at(points, (np.floor(y).astype(int), np.floor(x).astype(int)), weights)
@@ -140,7 +140,7 @@ def fixation_map(
                             "place them first")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         raise FixationError("the weights must be finite, 0 or more, and not all 0")
-    A = _density(x, y, tuple(shape[:2]), weights, sigma)
+    A = _blurred_points(x, y, tuple(shape[:2]), weights, sigma)
     return (A / A.max()).astype(np.float32)
 
 # %% ../../nbs/sources/10_fixations.ipynb #a04e2561
