@@ -174,7 +174,7 @@ class ControlNetEditor:
                        control.control_channels, control.control_layout)
         self.bounds, self.tolerance = list(natural_bounds(editing.naturalness).values()), editing.tolerance
         self.settings = dict(bounds=self.bounds, feather=editing.feather, tolerance=editing.tolerance,
-                             model=self.source[0], **self.chosen.model_dump(exclude={'attention_guidance'}))
+                             model=self.source[0], **self.chosen.model_dump())
 
     @functools.cached_property
     def model(self): # AttentionModel
