@@ -30,7 +30,7 @@ from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
 from .editing import edit_scenes, EDITORS, plan_units
 from .temporal import assemble_videos, dose_weights, VideoEditor
-from .check import checked_videos, COLUMNS as CHECK_COLUMNS, manipulation_check, read_check
+from .check import checked_videos, COLUMNS as CHECK_COLUMNS, forget_checked, manipulation_check, read_check
 from .plots import variant_words
 from .report import make_report
 
@@ -253,9 +253,7 @@ def withdraw(self:Chain, video_id)->bool: # whether there was anything
     there = [path for path in (*made, *(p.video(video_id, v) for v in VARIANTS), *images) if path.exists()]
     for path in there: shutil.rmtree(path) if path.is_dir() else path.unlink()
     if p.manifest.is_file(): write_manifest(p.manifest.parent)
-    if p.manipulation_check.is_file():
-        check = read_table(p.manipulation_check, ('video_id',))
-        write_table(check[check['video_id'] != video_id], p.manipulation_check)
+    forget_checked(p, video_id)
     return bool(there)
 
 # %% ../nbs/18_pipeline.ipynb #07310ffc
