@@ -9,7 +9,7 @@ __all__ = ['make_attention']
 import shutil
 from pathlib import Path
 import numpy as np
-from .study.files import AkvError, atomic_path, content_hash, notice, read_json
+from .study.files import AkvError, atomic_path, content_hash, notice, offered, read_json
 from .study.images import load_heatmap, load_image, save_heatmap
 from .study.project import Project, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
@@ -171,3 +171,11 @@ def make_attention(
         maps.make(n, 'predicted', content_hash(image, content_hash(ATTENTION_WEIGHTS), flips), '.jpg', save)
     _note_origins(maps, images, source, [f for f in (fixations, ratings, folder) if isinstance(f, (str, Path))], report)
     return {n: maps.path(n) for n in images}
+
+# %% ../nbs/03_attention.ipynb #d245d112
+__getattr__ = offered(
+    __name__,
+    sources__models='AttentionModel AlexNetModel DensityModel input_size load_attention_model '
+                    'load_second_model log_odds_of_share predict_attention save_attention_model share_weights to_tensor',
+    sources__witnesses='alexnet_attention centre_bias colour_contrast predict_video_attention spectral_residual '
+                       'VERIFIERS')

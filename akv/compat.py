@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['new_imports', 'VideoSceneDataModuleV3', 'modify_attention_heatmap', 'load_image', 'load_mask', 'load_heatmap',
-           'write_scalar_heatmaps', 'VideoSceneDatasetV3', 'VideoVariantGeneratorV3',
-           'StableDiffusionControlNetWrapper', 'ControlNetTrainer', 'VideoEditor', 'TemporalConsistencyWrapper',
-           'calculate_alignment_metrics', 'visualize_variant_comparison', 'save_image']
+           'read_alignment_scores', 'flat_heatmap', 'write_scalar_heatmaps', 'VideoSceneDatasetV3',
+           'VideoVariantGeneratorV3', 'StableDiffusionControlNetWrapper', 'ControlNetTrainer', 'VideoEditor',
+           'TemporalConsistencyWrapper', 'calculate_alignment_metrics', 'visualize_variant_comparison', 'save_image']
 
 # %% ../nbs/99_compat.ipynb #bd0e6763
 import re
@@ -116,8 +116,10 @@ def load_heatmap(
 _COLUMNS_V2 = dict(video_id=('video_id', '_id', 'id'), scene_number=('scene_number', 'scene', 'scene_id'),
                    filename=('filename', 'image', 'scene_image'))
 
-def _alignment_scores(path):
-    """The shares of version 2: DataFrame video_id (text), scene_number (int), attention_proportion (float, 0 to 1).
+def read_alignment_scores(
+    path,  # alignment_score.csv, with attention_proportion, and video_id (or _id) and scene_number, or filename
+):         # DataFrame video_id (text), scene_number (int), attention_proportion (float, 0 to 1)
+    """The shares of version 2.
 
     Raises `TableError` for missing columns, bad names and numbers, and scenes given twice."""
     import pandas as pd
@@ -147,7 +149,10 @@ def _alignment_scores(path):
     return result.astype(dict(video_id=object, scene_number=int, attention_proportion=float))
 
 # %% ../nbs/99_compat.ipynb #190e6f41
-def _flat_heatmap(keyword_mask, attention_proportion): # M [H, W], share s -> A float32 [H, W] in [0, 1]
+def flat_heatmap(
+    keyword_mask,          # M [H, W], product where > 0.5
+    attention_proportion,  # the share s of attention on the product, 0 to 1
+)->np.ndarray:             # A float32 [H, W] in [0, 1]
     """The flattest heatmap with this share: one value on the product, one elsewhere.
 
     Its peak is 1/4, which leaves room for alpha from 1/4 to 4. Raises `TableError` for a mask that is empty or full."""
@@ -165,13 +170,13 @@ def write_scalar_heatmaps(
 
     `provenance.json` beside them says which scenes are flat; where there were heatmaps before, it keeps what it says of
     them. Raises `TableError` for a damaged table, and for a mask that is empty or full."""
-    scores, written = _alignment_scores(path), []
+    scores, written = read_alignment_scores(path), []
     for video_id, rows in scores.groupby('video_id', sort=False):
         masks, there = project.find_keyword_masks(video_id), project.find_attention_heatmaps(video_id)
         flat = [row for row in rows.itertuples() if row.scene_number in masks and row.scene_number not in there]
         for row in flat:
             target = project.attention_heatmap(video_id, row.scene_number).with_suffix('.png')
-            A = _flat_heatmap(_load_mask(masks[row.scene_number]), row.attention_proportion)
+            A = flat_heatmap(_load_mask(masks[row.scene_number]), row.attention_proportion)
             written.append(save_heatmap(A, target))
         if not flat: continue
         record = dict(source='attention_proportion of version 2', model='flat: one value on the product, one elsewhere')

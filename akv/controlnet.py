@@ -13,7 +13,7 @@ import torch
 import numpy as np
 from torch.nn import functional as F
 from fastcore.basics import patch
-from .study.files import AkvError
+from .study.files import AkvError, offered
 from .media.regions import soft_region
 from .sources.weights import quiet_loading
 from .diffusion.control import control_batch, resize_control
@@ -211,3 +211,12 @@ def edit(self:StableDiffusionControlNetWrapper,
                                       control_scale, control_guidance, scheduler, residual)]
     if not return_difference: edits = [e.image for e in edits]
     return edits[0] if single else edits
+
+# %% ../nbs/10_controlnet.ipynb #cabed308
+__getattr__ = offered(
+    __name__,
+    diffusion__weights='DiffusionParts find_weights load_parts TINY',
+    diffusion__networks='fresh_controlnet torch_dtype',
+    diffusion__geometry='edit_box',
+    diffusion__sampling='cross_frame CrossFrameAttention',
+    diffusion__memory='memory_estimate recipe_table')

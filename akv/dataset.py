@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
-from .study.files import AkvError, atomic_path, content_hash, notice, read_table, TableError, write_json
+from .study.files import AkvError, atomic_path, content_hash, notice, offered, read_table, TableError, write_json
 from .study.images import load_heatmap, load_image, load_mask
 from .study.project import project_of, resolve_path
 from .media.regions import region_box, soft_region
@@ -464,3 +464,9 @@ class VideoSceneDataModule:
     def val_dataloader(self)->DataLoader: # of batches as `collate` makes them
         "Validation batches, always in the same order."
         return DataLoader(self.val_dataset, self.batch_size, collate_fn=collate)
+
+# %% ../nbs/08_dataset.ipynb #e1ad4d85
+__getattr__ = offered(
+    __name__,
+    diffusion__geometry='GEOMETRIES Geometry',
+    diffusion__latents='LatentCache')

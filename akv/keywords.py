@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from tqdm.auto import tqdm
-from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, read_json, read_table,
-                             TableError, write_table)
+from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
+                             read_table, TableError, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
 from .study.project import parse_scene_name, read_scenes, resolve_path, scene_name, StageCache, write_provenance
 from .study.review import add_review
@@ -265,7 +265,7 @@ class _SmallFrames:
 
 # %% ../nbs/02_keywords.ipynb #20b97c46
 def _write_track(project, video, video_id, n, scene, drawn):
-    "Follow masks {frame: mask} of a scene and write one for every frame: that of the scene image, and all files."
+    "Follow masks {frame: mask} through a scene, write one for every frame; returns (the scene image's, all files)."
     first, stop, folder = int(scene.start_frame), int(scene.end_frame), project.keyword_track(video_id, n)
     size, known = next(iter(drawn.values())).shape, sorted(drawn)
     if folder.is_dir():
@@ -290,7 +290,7 @@ def _write_track(project, video, video_id, n, scene, drawn):
 
 # %% ../nbs/02_keywords.ipynb #207589bd
 def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, max_pixels):
-    "Make mask and track of a scene from its seeds; the files written. With `keep` the mask stays as it is."
+    "Make mask and track of a scene from its seeds, and return the files. With `keep` the mask stays as it is."
     if video is None: images = {int(scene.image_frame): load_image(project.find_scene_images(video_id)[n])}
     else: images = dict(pair for seed in seeds for pair in iter_frames(video, seed.frame, seed.frame + 1))
     drawn = {seed.frame: seed.draw(images[seed.frame], max_pixels) for seed in seeds if seed.frame in images}
@@ -428,7 +428,7 @@ def reject_scene(
 
 # %% ../nbs/02_keywords.ipynb #4eba6724
 def _name_mask(project, video_id, n):
-    "Have valid_scenes.csv name the mask of a scene, where it has another one, of an older spelling perhaps."
+    "Write the path of a scene's mask into valid_scenes.csv, where that names another file, by an older name say."
     table, path = project.valid_scenes_csv, project.find_keyword_mask(video_id, n)
     with locked(table.parent), contextlib.suppress(TableError):     # a damaged one is made anew by `akv validate`
         if path is None or not table.is_file(): return
@@ -443,7 +443,7 @@ def replace_mask(
     project,           # akv.study.project.Project
     video_id,          # text
     n,                 # scene number
-    mask,              # [H,W] of {0,1}, or a mask file; stretched to the scene image where it has its shape
+    mask,              # [H,W] of {0,1}, or a mask file; stretched to the scene image, whose aspect ratio it needs
     note='',           # why, in the reviewer's words
     from_boxes=False,  # drawn with boxes that are in data/boxes.csv: akv's own, which it may make again
 )->Path:               # the mask
@@ -489,3 +489,12 @@ def follow_scene(
     _make_planned(project, video_id, scenes, [(n, seeds, keep)], (settings or Settings()).data.max_pixels)
     _name_mask(project, video_id, n)
     return load_track(project, video_id, n)
+
+# %% ../nbs/02_keywords.ipynb #cbcf1a9a
+__getattr__ = offered(
+    __name__,
+    sources__boxes='Box',
+    sources__outlines='mask_from_box',
+    sources__tracking='track_mask track_quality',
+    sources__clipseg='CLIPSEG KeywordLocalizer mask_from_heatmap PROMPTS',
+    sources__tracks='load_track_mask Track')

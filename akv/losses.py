@@ -11,7 +11,7 @@ import importlib.util, warnings, math
 from pathlib import Path
 import torch
 from torch.nn import functional as F
-from .study.files import AkvError, SettingsError
+from .study.files import AkvError, offered, SettingsError
 from .sources.models import has_stlpips, load_stlpips
 from .diffusion.noise import x0_estimate
 
@@ -265,3 +265,8 @@ class TrainingLoss:
         if pixels: bg = background_loss(I_hat, I, B, weight, valid)
         if not self.lambda_recon: return zero, zero, bg
         return *_reconstruction(I_hat, I, self.perceptual, weight, valid), bg
+
+# %% ../nbs/09_losses.ipynb #837a143a
+__getattr__ = offered(
+    __name__,
+    diffusion__noise='noisy paired_target PREDICTION_TYPES Schedule target')

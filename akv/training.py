@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 import numpy as np
 from fastcore.basics import patch
-from .study.files import AkvError, content_hash, notice, read_json, read_table, write_json, write_table, write_text
+from .study.files import (AkvError, content_hash, notice, offered, read_json, read_table, write_json,
+                             write_table, write_text)
 from .study.images import save_image
 from .study.project import Project, project_of
 from .study.settings import Settings, TrainingSettings
@@ -559,3 +560,9 @@ def train(
     trainer = ControlNetTrainer(model, data.train_dataloader(), data.val_dataloader(), t.num_epochs, folder, t, t.seed,
                                 progress=progress, use_scenes=use_scenes, use_options=options)
     return trainer.train(resume, stop_at)
+
+# %% ../nbs/11_training.ipynb #dff9a9aa
+__getattr__ = offered(
+    __name__,
+    diffusion__judging='bootstrap_interval ControlUse CONTROLS default_measures',
+    diffusion__loops='Draw')

@@ -6,10 +6,10 @@
 __all__ = ['log', 'noticed', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError', 'SettingsError', 'VideoError',
            'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'plain_json',
            'write_json', 'read_json', 'read_table', 'write_table', 'link_or_copy', 'content_hash', 'file_hash',
-           'hub_folder']
+           'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
-import contextlib, csv, functools, hashlib, io, json, logging, math, os, platform, re, secrets, shutil, time
+import contextlib, csv, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, time
 from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
@@ -104,7 +104,7 @@ def clear_leftovers(
 # %% ../../nbs/study/01_files.ipynb #e9ca4dec
 @contextlib.contextmanager
 def locked(
-    folder:Path,  # made where it is not there
+    folder:Path,  # the folder to lock; made where it is not there
 ):
     "Let one process at a time into a folder, where the operating system can lock one."
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def write_table(
     df,             # DataFrame; its index is not written
     path:str|Path,  # a CSV file
 )->Path:            # the same path
-    "Write a table, atomically: commas, '\\n', floats as short as they can be read back exactly."
+    "Write a table, atomically: with commas, lines ending in '\\n', floats as short as they can be read back exactly."
     return write_text(path, df.to_csv(index=False, lineterminator="\n"))
 
 # %% ../../nbs/study/01_files.ipynb #a92056b0
@@ -274,3 +274,15 @@ def hub_folder(
         why = error if isinstance(error, AkvError) else f'the Hugging Face hub did not give it ({type(error).__name__})'
         raise AkvError(f'{name} is not on this machine, and {why}. On a machine with network: `hf download {name}`, '
                        'and name the folder that it prints') from error
+
+# %% ../../nbs/study/01_files.ipynb #522ecf0c
+def offered(
+    stage:str,    # `__name__` of the module that offers the names
+    **homes:str,  # {module below `akv`, dots as two underscores: the names it defines, with blanks between}
+):                # a function to be the stage's `__getattr__`
+    "Let a module offer names of others, which are imported when one is first asked for."
+    home_of = {name: f"akv.{home.replace('__', '.')}" for home, names in homes.items() for name in names.split()}
+    def find(name):
+        if name in home_of: return getattr(importlib.import_module(home_of[name]), name)
+        raise AttributeError(f"module {stage!r} has no attribute {name!r}")
+    return find
