@@ -42,7 +42,7 @@ def diffusion_model(
     channels:int=2, # of the control tensor
     layout:str='auto', # what the channels are, as in the settings
 ): # StableDiffusionControlNetWrapper
-    "The diffusion model with its ControlNet, loaded once, and anew when its checkpoint was written anew."
+    "The diffusion model with its ControlNet; loaded once, and again when its checkpoint has been rewritten."
     files = sorted(Path(checkpoint).rglob('*.safetensors')) if checkpoint else ()
     return _loaded_model(name, checkpoint, channels, layout, tuple(file.stat().st_mtime_ns for file in files))
 
@@ -180,7 +180,7 @@ class SceneEdit:
     def weight(self,
         index:int, # of a frame in the video
     )->float: # 0 to 1
-        "How much of the unit's edit that frame gets. What is not treated goes all the way through the editor, too."
+        "How much of the unit's edit that frame gets. A scene that is not treated gets all of it, as the baseline does."
         return self.weights[index - self.source.start] if self.treated else 1.
 
     def region(self,
@@ -234,7 +234,7 @@ def plan_units(
     settings:Settings=None,
     video_ids=None, # None is every video that has variants
 )->tuple: # ({hash: WorkUnit} in the order of work, [SceneEdit])
-    "Distinct work units of all variants, and which scene uses which. Raises `AkvError` if a stage before is missing."
+    "Distinct work units of all variants, and which scene uses which. Raises `AkvError` if a stage before has not run."
     settings = settings or Settings()
     if not project.manifest.exists(): raise AkvError(f'{project.manifest}: no variants yet; run `akv variants` first')
     editor, units, edits, e = make_editor(settings, project), {}, [], settings.experiments
@@ -259,7 +259,7 @@ def judge(
     dose:dict, # from the editor's `fit` or `fit_placebo`
     tolerance:float, # share of the requested alpha, 0 to 1
 )->tuple: # (status, reason)
-    "The verdict on an edit."
+    "The verdict on an edit, and the reason where the dose was not reached."
     if unit.kind == 'placebo':
         if not (.95 <= dose['delivered_alpha'] <= 1.05 and dose['energy'] > 0):
             return 'cannot', 'no edit of the placebo region left the product alone'
@@ -332,7 +332,7 @@ def side_by_side(
     jobs,         # list; no job may need another
     threads=None, # jobs at a time; None: as many as PyTorch uses cores, four at most, since each takes a gigabyte
 ): # yields what each job gave, in the order in which they end
-    "Do jobs in threads, each with one core to itself. What a job raises is raised here, and no other is begun."
+    "Do jobs in threads, each with one core to itself. What a job raises is raised here, and no further job is begun."
     before = torch.get_num_threads()
     threads, waiting = min(threads or min(before, 4), len(jobs)), []
     try:
@@ -431,8 +431,11 @@ def _write_units(project, units, edits):
 def edits_made(
     project:Project,
     video_id:str,
-)->list: # [SceneEdit], as from `plan_units`; empty where nothing was edited
-    "What each variant does to each scene, as the last edit left it; no model is loaded."
+)->list: # [SceneEdit]; empty where nothing was planned, or the ad has no source video
+    """What each variant does to each scene, as the last edit left it; no model is loaded.
+
+    `asked` is what the unit asks for: 1 for a placebo, and for a scene that the heatmap law refused.
+    Raises `TableError` where a planned edit has not been made."""
     if not project.units_jsonl.is_file(): return []
     lines = map(json.loads, project.units_jsonl.read_text(encoding='utf-8').splitlines())
     units = [line for line in lines if line['video_id'] == video_id]

@@ -49,13 +49,13 @@ class SceneTake(Take):
     def carrier(self,
         parts=None, # those that are wanted; None: all
     ): # None where every frame is edited by itself
-        "What carries those of the edits that are pictures."
+        "What carries the edits that are pictures."
         wanted = self.edits if parts is None else {part: self.edits[part] for part in parts}
         edits = {part: edit for part, edit in wanted.items() if not self.is_exact(edit)}
         return carrier_of(edits, self.baseline, self.video) if edits else None
 
     def edit(self, frames, wanted):
-        "Raises `AkvError` where a mask is missing."
+        "The frames with each wanted part: yields (index, {part: picture}). Raises `AkvError` where a mask is missing."
         carrier = self.carrier(wanted)
         for i, frame, made in carrier.frames(frames) if carrier else ((i, frame, {}) for i, frame in frames):
             yield i, {part: made[part] if part in made else self.edits[part].apply(i, frame) for part in wanted}
@@ -118,7 +118,7 @@ def dose_weights(
     video_id:str,
     edits, # [SceneEdit], from `akv.editing.plan_units` or `edits_made`; other videos' are passed over
 )->dict: # {variant: float64 [frames of the video]}
-    "The product's log odds in every frame against the source's, as delivered; 0 where nothing was asked."
+    "Log of the delivered alpha times the weight of every frame; 0 where the product is not treated, as in a placebo."
     doses = {variant: np.zeros(probe(project.source_video(video_id)).frames) for variant in VARIANTS}
     for take in scene_takes(project, video_id, edits):
         for variant, part in take.parts.items():

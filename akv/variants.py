@@ -40,7 +40,7 @@ def asks_for_change(
 def treated_rows(
     check, # DataFrame with video_id, scene_number, variant and requested_alpha (the product's: 1 for a placebo)
 ): # bool Series
-    "Rows of a check whose variant asks for a change; a placebo's where the full boost of its scene does."
+    "Which rows of a check ask for a change; a placebo's row does where the full boost of its scene does."
     asks, scenes = asks_for_change(check['requested_alpha']), list(zip(check['video_id'], check['scene_number']))
     idle = {scene for scene, v, asked in zip(scenes, check['variant'], asks) if v == 'full_boost' and not asked}
     return asks | (check['variant'] == 'placebo') & np.array([scene not in idle for scene in scenes], bool)
@@ -80,7 +80,7 @@ class Windows:
         scenes,                # DataFrame: scene_number, start_frame, end_frame, start_s, end_s; or just scene numbers
         window_type='thirds',  # 'thirds' of the scenes or of the 'seconds'; always seconds with fewer than three scenes
         ramp_seconds=.25,      # length of the fade at an edge inside a scene, >= 0
-        equal=(),              # scenes with the product, that early, middle and late are to treat equally long
+        equal=(),              # scenes with the product; early, middle and late are cut to treat these equally long
     ):
         """Raises `SettingsError` for another window_type or a negative ramp, `TableError` for no scenes, a number that
         stands twice, or a scene that ends before it starts."""
@@ -93,7 +93,7 @@ class Windows:
         self.window_type = window_type if len(self.spans) >= 3 else 'seconds'
         begin, *cuts = (start for start, _ in self.spans.values())
         end = self.spans[self.scene_numbers[-1]][1]
-        self.ramp = min(float(ramp_seconds), (end - begin) / 6) if self.timed else 0.
+        self.ramp = min(float(ramp_seconds), (end - begin) / 6) if self.timed else 0. # half a third at most
         self.edges = [begin, begin + (end - begin) / 3, begin + (end - begin) * 2 / 3, end]
         for k in (1, 2): # to the nearest cut, where one is closer than half a ramp
             cut = min(cuts, key=lambda c: abs(c - self.edges[k]), default=np.inf)
@@ -101,7 +101,7 @@ class Windows:
         self.bounds = [self._bounds(third) for third in range(3)]
         if len(equal): self.bounds = _equal_bounds(self, sorted(equal))
 
-    def _bounds(self, third): # (start, end) of a third, seconds; equal where no scene is in it
+    def _bounds(self, third): # (start, end) of a third, seconds
         if self.window_type == 'seconds': return tuple(self.edges[third:third + 2])
         count = len(self.spans) # the third that holds the midpoint of scene i: odd against even, so never a tie
         mine = [span for i, span in enumerate(self.spans.values()) if 3 * (2 * i + 1) // (2 * count) == third]
@@ -134,7 +134,9 @@ class Windows:
         variant,        # one of VARIANTS
         scene_numbers,  # the scenes that are treated where the variant acts
     )->float:           # seconds; scenes of which only the numbers are known last 1 each
-        "How long viewers see the treatment. Raises as `coverage` does."
+        """How long viewers see the treatment.
+
+        Raises `SettingsError` for an unknown variant, `TableError` for an unknown scene."""
         lengths = {n: end - start for n, (start, end) in self.spans.items()}
         return float(sum(self.coverage(variant, n) * lengths[n] for n in scene_numbers))
 
@@ -142,7 +144,9 @@ class Windows:
         scene_number,  # as in the table
         variant,       # one of VARIANTS
     )->bool:
-        "Does any part of the scene lie in the variant's window? Raises as `coverage` does."
+        """Does any part of the scene lie in the variant's window?
+
+        Raises `SettingsError` for an unknown variant, `TableError` for an unknown scene."""
         return self.coverage(variant, scene_number) > 1e-9
 
     def weights(self,
@@ -184,7 +188,7 @@ def _overlap(span, bounds): # the part of a span inside bounds, None where there
     start, end = max(span[0], bounds[0]), min(span[1], bounds[1])
     return (start, end) if end - start > 1e-9 else None
 
-def _moment(pieces, passed): # when so many seconds of the pieces have passed
+def _moment(pieces, passed): # the time at which so many seconds of the pieces have passed
     for start, end in pieces:
         if passed <= end - start: return start + passed
         passed -= end - start
@@ -324,7 +328,7 @@ def _treat_scene(generator, row, windows, folder):
 
 # %% ../nbs/07_variants.ipynb #3ffc7593
 def _statistics_of(generator, video_id, windows, variants, facts):
-    "The content of statistics.json; what could not be done is also said aloud, once a scene."
+    "The content of statistics.json. What could not be done is also given as a notice, once for a scene and reason."
     numbers = variants['baseline']['scene_number'].tolist()
     statistics = variant_statistics(variants)
     each = [(dict(scene_number=n, variant=v), fact[v]) for n, fact in zip(numbers, facts) for v in VARIANTS]
@@ -434,7 +438,8 @@ class VideoVariantGenerator:
 
         A scene that cannot be manipulated (no attention or all of it on the product, no place for a placebo) stays as
         it is: `treated` false, `realised_alpha` 1, the reason in `statistics.json`.
-        Raises `TableError` for an unknown video, `ImageError` for an unreadable file."""
+        Raises `TableError` for an unknown video or a scene that scenes.csv does not have, `ImageError` for an
+        unreadable file."""
         output_dir = self.project.resolve(output_dir)
         variants = _make_video(self, video_id, output_dir)
         write_manifest(output_dir)
@@ -444,7 +449,9 @@ class VideoVariantGenerator:
         output_dir='outputs/variants',  # relative to the project folder, or absolute
         max_videos=None,                # only the first so many; None for all
     )->dict:                            # {video id: {variant: DataFrame}}
-        "Every video of the table, in its order. Raises as `create_all_variants_for_video` does."
+        """Make the variants of every video of the table, in its order.
+
+        Raises `TableError` for a scene that scenes.csv does not have, `ImageError` for an unreadable file."""
         from tqdm.auto import tqdm
         ids = tqdm(self.video_ids[:max_videos], 'variants', disable=None, leave=False)
         return {video_id: self.create_all_variants_for_video(video_id, output_dir) for video_id in ids}
@@ -452,5 +459,7 @@ class VideoVariantGenerator:
     def compute_variant_statistics(self,
         variants,  # what create_all_variants_for_video returned
     )->dict:       # {variant: dict}, see variant_statistics
-        "mean, std, min and max of both measures and their temporal profiles. Raises as `variant_statistics` does."
+        """mean, std, min and max of both measures and their temporal profiles.
+
+        Raises `TableError` where a column is missing."""
         return variant_statistics(variants)

@@ -196,7 +196,7 @@ def _mirrored(image):
     return np.pad(image, ((0, -image.shape[0] % 64), (0, -image.shape[1] % 64), (0, 0)), mode='symmetric')
 
 def _put(image, path):
-    "Write a picture, quickly: the folder gets its name when all is there, so no file need be safe by itself."
+    "Write a picture, quickly: the folder gets its name when all is there, so no single file has to be synced."
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(image).save(path, **(dict(compress_level=1) if path.suffix == '.png' else dict(quality=95)))
 

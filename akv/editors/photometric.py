@@ -23,7 +23,7 @@ from ..alignment import alpha_between
 # %% ../../nbs/editors/02_photometric.ipynb #b4271d0c
 OPERATIONS = tuple(NaturalnessSettings.model_fields) # seven: exposure, contrast, and so on
 CONTROL_POINTS = 6 # a side of the grid of local deviations: too coarse to redraw what is on the product
-_LUMA = .299, .587, .114
+_LUMA = .299, .587, .114 # weights of red, green and blue in the luma of ITU-R BT.601
 
 def natural_bounds(
     naturalness:NaturalnessSettings=None, # of the settings; None: the defaults
@@ -49,7 +49,7 @@ def _bands(
     region, # [B, 1, h, w] in [0, 1]
     short_side:float, # of the whole picture at this scale, pixels
 ): # (fine, coarse) detail, each [B, 3, h, w]
-    "Detail finer than 0.6 % of the short side, and of 0.6 to 2.4 %. The region's outline is none: no halo grows."
+    "Detail finer than 0.6 % of the short side, and of 0.6 to 2.4 %. The region's outline is not detail: no halo grows."
     region = region.clamp_min(1e-3)
     smooth = _blur_within(x, region, max(.6, .006 * short_side))
     smoother = _blur_within(smooth, region, max(1.2, .024 * short_side))
@@ -143,7 +143,7 @@ def apply_photometric(
 # %% ../../nbs/editors/02_photometric.ipynb #0ac2dc2e
 @dataclass
 class _Fit:
-    "What a fit found, and what it measured on full-size pixels."
+    "The edit that a fit found, and its dose as measured on full-size pixels."
     edit:PhotometricEdit
     share_before:float # mean over the frames, by the attention model
     share_after:float
@@ -153,7 +153,7 @@ class _Fit:
 def mean_share(
     frames, # uint8 [H, W, 3], a list
     masks, # M [H, W] of each
-    model:AttentionModel, # who looks
+    model:AttentionModel, # what predicts the attention
 )->float: # 0 to 1
     "The product's share of attention on full-size pixels, mean over the frames."
     s = 0
@@ -226,7 +226,7 @@ def figure_ground(
 # %% ../../nbs/editors/02_photometric.ipynb #e8cb4cec
 @patch
 def first_edit(self:_Search, target, strength):
-    "The colourist's edit, as strong as brings about the share `strength` of the dose, or as much of it as there is."
+    "The colourist's edit, for the share `strength` of the dose or what it can: (theta, sign of each whole value)."
     theta = torch.zeros(len(OPERATIONS) * (1 + CONTROL_POINTS**2))
     direction = figure_ground(self.pivot, self.surround, math.copysign(1, target))
     theta[:len(direction)] = direction
@@ -237,7 +237,7 @@ def first_edit(self:_Search, target, strength):
 
 # %% ../../nbs/editors/02_photometric.ipynb #450d0bd0
 def _step(J, left, theta, side, limit):
-    "The step of least norm towards a change `left`, within `limit`, that keeps each overall value on its side."
+    "Theta after a step of least norm towards a change `left`, within `limit`; overall values keep their sign."
     n = len(side)
     grid = J[n:].view(n, -1) # the grid averages to nothing, so that the region's overall value is what `whole` says
     J = torch.cat([J[:n], (grid - grid.mean(1, keepdim=True)).flatten()])
@@ -355,7 +355,9 @@ def fit_placebo(
     steps:int=8, # gradient steps at most in a round
     limit:float=1.045, # of the product's alpha, up or down: the verdict's 1.05, less what 8 bits cost
 )->tuple: # (what was found, energy reached)
-    "An edit of the placebo region with a boost's energy that leaves the product's share alone."
+    """An edit of the placebo region with a boost's energy that leaves the product's share alone.
+
+    With less energy where the share would not stay; energy 0 is the picture as it was."""
     model = model or load_attention_model()
     bounds = list(bounds or natural_bounds().values())
     box = list(region_box(np.max(regions, 0)))       # a placebo stays where it is
@@ -375,19 +377,19 @@ def fit_placebo(
                 edit = edit.scaled(.99 * math.sqrt(wanted / reached))
             fit = search.measured(edit, before, taken)
             if abs(math.log(fit.delivered_alpha)) <= math.log(limit) and reached > best[1]: best = fit, reached
-            if best[1] >= .9 * energy: return best
+            if best[1] >= .9 * energy: return best   # as much as the verdict `delivered` asks for
         if best[1]: break
     return best
 
 # %% ../../nbs/editors/02_photometric.ipynb #339fe79e
 class PhotometricEditor:
-    "Colour, light and detail, fitted to the dose; see the chapter on photometric editing."
+    "Changes colour, light and detail inside a region until the dose is delivered."
     name = 'photometric'
     conditioned = False # it looks at pixels and masks only
     exact = True # its parameters mean the same in every frame, so that each can be edited by itself
     def __init__(self,
         settings:Settings=None, # of them the section `editing`
-        project=None, # of no interest to this editor
+        project=None, # not used by this editor
     ):
         editing = (settings or Settings()).editing
         self.model = load_attention_model()
@@ -400,14 +402,14 @@ class PhotometricEditor:
         return self.model.hash
 
     def fit(self, frames, masks, regions, alpha, **told): # as in akv.editors.protocol
-        "Search for the dose. Alpha 1 changes nothing."
+        "Search for the edit that delivers alpha: (parameters, dose). Alpha 1 changes nothing."
         bounds = list(self.bounds.values())
         if alpha != 1: return self._outcome(fit_dose(frames, masks, alpha, self.model, regions, bounds=bounds))
         share = mean_share(frames, masks, self.model)
         return PhotometricEdit(bounds=bounds).to_dict(), dict(share_before=share, share_after=share, delivered_alpha=1.)
 
     def fit_placebo(self, frames, masks, regions, energy, **told):
-        "An edit of another region with a given energy that leaves the product's share alone."
+        "An edit of another region, of a given energy, that leaves the product's share alone: (parameters, dose)."
         halved = 'saturation', 'warmth' # no coloured stains on a wall
         bounds = [b / 2 if name in halved else b for name, b in self.bounds.items()]
         fit, reached = fit_placebo(frames, masks, regions, energy, self.model, bounds)

@@ -14,7 +14,7 @@ class Editor(Protocol):
     "What every editor has: five facts and three methods. Nothing needs to inherit from it."
     name:str         # as in `editing.editor` and in every edit.json
     conditioned:bool # is it told keyword and heatmaps? then a heatmap changed by hand changes its edits
-    exact:bool       # do its parameters mean the same in every frame? if not, an edit is carried from keyframes by flow
+    exact:bool       # do its parameters mean the same in every frame? if not, edits are carried from keyframes by flow
     settings:dict    # what its edits depend on, as plain values: a part of the name of each edit
     model_hash:str   # of all weights that its edits depend on
 
@@ -27,7 +27,9 @@ class Editor(Protocol):
         indices=None, # of the frames in the video
         maps=None, # for a conditioned editor: (A, A') [H, W] of the scene image, the baseline's and the target
     )->tuple: # (parameters that JSON can hold, dict with share_before, share_after, delivered_alpha)
-        "Search for the edit that delivers alpha, or comes as near as looks natural. May raise `ManipulationError`."
+        """Search for the edit that delivers alpha, or comes as near as looks natural.
+
+        May raise `ManipulationError`; the verdict is then `cannot`, with the message as its reason."""
 
     def fit_placebo(self,
         frames, masks, # as for `fit`
@@ -35,7 +37,7 @@ class Editor(Protocol):
         energy:float, # wanted: that of the boost, mean squared RGB change over the picture in 8-bit units
         scene=None, indices=None, maps=None, # as for `fit`
     )->tuple: # as `fit`; the dict has energy_wanted and energy, too
-        "An edit of another region, of a given energy, that leaves the product's share alone."
+        "An edit of another region, of a given energy, that leaves the product's share alone. May raise as `fit` may."
 
     def apply(self,
         frame, # uint8 [H, W, 3]

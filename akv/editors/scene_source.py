@@ -46,7 +46,7 @@ class SceneSource:
     def frames(self,
         indices, # of frames in the video
     )->dict: # {index: uint8 [H, W, 3]}
-        "Source frames, decoded in one pass. Raises `VideoError` or `ImageError` where they cannot be read."
+        "The source's frames, decoded in one pass. Raises `VideoError` or `ImageError` where they cannot be read."
         return read_frames(self.video, indices) if self.video else {i: load_image(self.image_path) for i in indices}
 
     @functools.cached_property
@@ -62,7 +62,7 @@ class SceneSource:
         return self.project.keywords().get(self.video_id, '')
 
     def inputs(self)->tuple: # (hash of the source, hash of the masks)
-        "What edits of this scene depend on."
+        "What edits of this scene depend on: the video or image, and the masks."
         track = sorted(self.project.keyword_track(self.video_id, self.scene_number).glob('*.png')) if self.video else []
         mask = self.project.find_keyword_mask(self.video_id, self.scene_number)
         return file_hash(self.video or self.image_path), content_hash(*track, *([mask] if mask else []))
@@ -70,7 +70,9 @@ class SceneSource:
     # The planes below are as large as the frames. The last few are kept, whatever the number of scenes in memory.
     @functools.lru_cache(maxsize=32)
     def mask(self, index:int)->np.ndarray: # M [H, W] of {0, 1}
-        "The product in one frame, at the frame's size. Raises `AkvError` where the scene has no mask."
+        """The product in one frame, at the frame's size.
+
+        Raises `AkvError` where the scene has no mask, or was followed but not in this frame."""
         path = self.project.find_keyword_mask(self.video_id, self.scene_number)
         if self.video: M = load_track_mask(self.project, self.video_id, self.scene_number, index)
         elif path: M = load_mask(path)
