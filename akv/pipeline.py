@@ -101,7 +101,7 @@ class Given:
     rater:object = None      # a callable that rates patches in place of LLaVA
 
     def check(self, videos): # how many
-        "Raise `AkvError` for what could not be used."
+        "Raise `AkvError` where two are given but one counts, a file is missing, or a box or table cannot be read."
         for names in (('attention', 'fixations', 'ratings'), ('box', 'boxes', 'masks')):
             named = [f'--{name}' for name in names if getattr(self, name) is not None]
             if len(named) > 1: raise AkvError(f"{' and '.join(named)} were given; give one of them")
@@ -154,7 +154,7 @@ class Chain:
         stage,     # one of this object's stages
         **options, # of the stage
     )->list:       # ids of the videos that came through
-        "One stage for several videos."
+        "Take several videos through one stage. What is wrong with one is noted in `.faults`."
         done = []
         for video_id in video_ids:
             if stage.__name__ != 'finish': log.info('%s: %s', video_id, stage.__name__)
@@ -194,7 +194,7 @@ def scenes(self:Chain, video_id):
 # %% ../nbs/18_pipeline.ipynb #e43059b0
 @patch
 def masks(self:Chain, video_id):
-    "Where the product is, in every frame. Raises `AkvError` where nothing says it, or one box is given for many scenes."
+    "Find the product in every frame. Raises `AkvError` where nothing says it, or one box is given for many scenes."
     project, given, by_keyword = self.project, self.given, self.settings.keywords.source == 'clipseg'
     if not project.scenes_csv(video_id).is_file():   # images came as files; so did masks, unless they are looked for
         if by_keyword: make_masks(project, video_id, settings=self.settings, source='clipseg')
@@ -231,13 +231,13 @@ def masks(self:Chain, video_id):
 def patches(self:Chain, video_id,
     ground='transparent', # what lies around the round patches: transparent or grey
 ):
-    "Patches of every scene image, to be rated."
+    "Write patches of every scene image, to be rated."
     save_patches(self.project, video_id, ground=ground, settings=self.settings)
 
 # %% ../nbs/18_pipeline.ipynb #e1506bb1
 @patch
 def attention(self:Chain, video_id):
-    "Where viewers look, in every scene image."
+    "Find where viewers look, in every scene image."
     g = self.given
     make_attention(self.project, video_id, g.attention, self.settings, g.fixations, g.columns, g.placement, g.ratings,
                    g.rater)
@@ -279,7 +279,7 @@ def validate(self:Chain, video_ids)->list: # ids of videos with at least one com
 # %% ../nbs/18_pipeline.ipynb #2ca83198
 @patch
 def variants(self:Chain, video_id):
-    "What the seven variants ask of each scene. Raises `AkvError` where nothing was validated."
+    "Compute what the seven variants ask of each scene. Raises `AkvError` where nothing was validated."
     e, p = self.settings.experiments, self.project
     if not p.valid_scenes_csv.is_file():
         raise AkvError(f"{p.valid_scenes_csv}: not found; run `akv validate` first")
@@ -296,7 +296,7 @@ def variants(self:Chain, video_id):
 # %% ../nbs/18_pipeline.ipynb #ebd8bc8f
 @patch
 def edit(self:Chain, video_id):
-    "The edited scenes."
+    "Edit the scenes of a video."
     self._uses[video_id] = edit_scenes(self.project, self.settings, [video_id], self.progress)[1]
 
 @patch
@@ -308,7 +308,7 @@ def uses(self:Chain, video_id):
 # %% ../nbs/18_pipeline.ipynb #23a4916e
 @patch
 def assemble(self:Chain, video_id):
-    "The seven videos."
+    "Write the seven videos; only a notice where the scenes came as images."
     if self.source(video_id) is None:
         notice(f"{video_id} came as images: its scenes were edited, and there is no video to assemble")
     else: assemble_videos(self.project, video_id, self.uses(video_id), self.settings, self.progress)
@@ -318,7 +318,7 @@ def assemble(self:Chain, video_id):
 def compare(self:Chain, video_id,
     heatmaps=False, # lay over each picture where the attention model looks
 ):
-    "Source and variants side by side. Raises `AkvError` where a video is missing."
+    "Write a video of source and variants side by side. Raises `AkvError` where one of them is missing."
     p, source = self.project, self.source(video_id)
     if source is None: raise AkvError(f"{video_id} came as images: there is no video to compare")
     videos = {v: p.video(video_id, v) for v in VARIANTS}
@@ -334,7 +334,7 @@ def compare(self:Chain, video_id,
 # %% ../nbs/18_pipeline.ipynb #bce0e8be
 @patch
 def check(self:Chain, video_id):
-    "The manipulation check."
+    "Measure what the edits of a video did."
     uses = self.uses(video_id)
     witness = ALEXNET_WEIGHTS if ALEXNET_WEIGHTS.is_file() else None
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
@@ -384,7 +384,7 @@ def dose_table(
     project:Project,
     video_ids=None,  # None: all that were checked
 ): # DataFrame video_id, variant, scenes (treated), requested_alpha, delivered_alpha (median), counts of the verdicts
-    "The manipulation check in short."
+    "The doses of each variant and the verdicts on its scenes, from the manipulation check."
     check, rows, verdicts = read_check(project), [], ['delivered', 'under_dosed', 'cannot']
     if video_ids is not None: check = check[check['video_id'].isin(video_ids)]
     for (video_id, variant), group in check[check['treated']].groupby(['video_id', 'variant'], sort=False):
@@ -430,7 +430,8 @@ def run(
     """The whole chain: from clips to seven variants, the manipulation check and the report.
 
     What is done already is not done again. A fault in one video is noted in the result, and the others go on. Raises
-    `AkvError` where nothing could be done at all."""
+    `AkvError` for what is wrong with the call itself: no videos, ids, keywords or inputs that do not fit, wrong
+    settings, or an `output` that is a file."""
     project, named = _project_at(output), name_videos(videos, ids)
     chain = Chain(project, settings, Given(box, boxes, masks, attention, **given), named, progress)
     video_ids = list(named or project.video_ids())

@@ -367,8 +367,8 @@ def _frames_figure(
 def attention_pictures(
     before,             # uint8 [H,W,3], the source
     after,              # uint8 [H,W,3], the edit
-    attention_before,   # float [H,W], >= 0, any scale: where viewers look in the one, predicted or measured
-    attention_after,    # and in the other
+    attention_before,   # float [H,W], >= 0, any scale: where viewers look in the source, predicted or measured
+    attention_after,    # float [H,W], the same for the edit
     keyword_mask,       # float or bool [h,w], 1 on the product
 ):                      # three pictures, uint8 [H,W,3]: before, after, difference
     "Attention before, after, and the difference, with the product's outline. Raises `ImageError` if shapes differ."
@@ -392,8 +392,8 @@ def attention_pictures(
 def attention_change(
     before,             # uint8 [H,W,3], the source
     after,              # uint8 [H,W,3], the edit
-    attention_before,   # float [H,W], >= 0, any scale: where viewers look in the one, predicted or measured
-    attention_after,    # and in the other
+    attention_before,   # float [H,W], >= 0, any scale: where viewers look in the source, predicted or measured
+    attention_after,    # float [H,W], the same for the edit
     keyword_mask,       # float or bool [H,W], 1 on the product
     name='',            # written on the left: the variant, for example
     height=200,         # of each picture, pixels

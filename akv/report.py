@@ -85,7 +85,7 @@ def _witnesses(check):
     return {c: variant_words(c.removeprefix('verified_alpha_')) for c in columns}
 
 def _dose_rows(ad):
-    "A row a variant: how many scenes, what was asked, what came."
+    "A table with a row a variant: how many scenes, what was asked, what was delivered."
     witnesses, rows = _witnesses(ad.check), []
     columns = ['variant', 'scenes changed', 'asked', 'delivered', *(f"seen by {name}" for name in witnesses.values())]
     for variant in VARIANTS:
@@ -124,7 +124,7 @@ def _most_middle_least(doses):
     return list(dict.fromkeys(order[i] for i in (0, len(order)//2, -1))) if order else []
 
 def _before_after(ad):
-    "Where full boost did most, least and the middle, and the middle one of the reduction."
+    "Before and after: the scenes where full boost did most, least and middling, and the middle one of the reduction."
     doses = {v: {n: row.delivered_alpha for (variant, n), row in ad.rows.items()
                  if variant == v and row.treated and row.status != 'cannot'} for v in ('full_boost', 'reduction')}
     boosts, reductions = map(_most_middle_least, doses.values())
@@ -156,8 +156,8 @@ def _motion_html(check, name):
         values = (group[c].max() if c == 'flicker_outside' else group[c].median() for c in _MOTION_MEASURES)
         if len(group): rows.append([name(variant), *map(_digits, values, (d for _, d in _MOTION_MEASURES.values()))])
     title = 'Steady or not'
-    caption = (f"<b>{title}.</b> A dot is a scene, the large one the median. Read the first panel with the second: more "
-               "contrast raises warping error, and does not flicker.")
+    caption = (f"<b>{title}.</b> A dot is a scene, the large one the median. Read the first panel with the second: "
+               "more contrast raises warping error, and does not flicker.")
     figure = _html_figure(temporal_plot(check), title, caption, 'motion')
     codec = ''
     if 'codec_psnr' in check and not check['codec_psnr'].isna().all():

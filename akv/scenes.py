@@ -58,8 +58,8 @@ def extract_scenes(
 ):                    # DataFrame as from `detect_scenes`
     """Cut a video into scenes: writes an image for each, `scenes.csv` and `provenance.json`.
 
-    Does nothing if that was done already. Raises `VideoError` where the video cannot be read, `IdError` where the id is
-    unsafe."""
+    Does nothing if that was done already. Raises `VideoError` where the video cannot be read, `IdError` for an unsafe
+    id."""
     video, chosen = Path(video), (settings or Settings()).video
     video_id = safe_id(video.stem if video_id is None else video_id)
     options = dict(cut_threshold=chosen.cut_threshold, min_scene_seconds=chosen.min_scene_seconds)

@@ -197,7 +197,7 @@ def make_flow(
     video='dis', # `settings.video`, or 'dis' or 'raft'
     weights='',  # RAFT's file, where `video` is only a name
 ):               # callable (a, b, start=None) -> float32 [H,W,2]
-    """The flow that the settings ask for.
+    """Make the flow that the settings ask for.
 
     Raises `AkvError` for another name, and where RAFT's weights are absent (with how to get them) or not RAFT's."""
     if not isinstance(video, str): video, weights = video.flow, video.raft_weights

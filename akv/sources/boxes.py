@@ -73,8 +73,8 @@ def boxes_of(
 # %% ../../nbs/sources/01_boxes.ipynb #6321098f
 def replace_boxes(
     project,  # akv.study.project.Project
-    gone,     # function of the present table: which of its rows (DataFrame) leave
-    new,      # DataFrame: the rows that come
+    gone,     # function of the present table that returns those of its rows (DataFrame) to take out
+    new,      # DataFrame: the rows to put in
 )->None:
     "Take boxes out of `data/boxes.csv` and put others in. Raises `TableError` where it is damaged."
     import pandas as pd
@@ -90,7 +90,10 @@ def keep_boxes(
     project,  # akv.study.project.Project
     new,      # DataFrame of `read_boxes`
 )->None:
-    "Note boxes in `data/boxes.csv`. Those in other frames stay: somebody may have added them to mend a track."
+    """Write boxes into `data/boxes.csv`, in place of those in the same scenes and frames.
+
+    Boxes in other frames stay: somebody may have added them to mend a track. Raises `TableError` where the table is
+    damaged."""
     def places(table): return list(zip(table.video_id, table.scene_number, table.get('frame', [''] * len(table))))
     given = set(places(new))
     replace_boxes(project, lambda old: old[[place in given for place in places(old)]], new)

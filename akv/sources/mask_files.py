@@ -57,7 +57,7 @@ def read_mask(
 def orientation_of_mask(
     mask,  # [H,W] of {0,1}
 )->str:    # 'usual', 'inverted', or 'perhaps' (black from one edge, all corners white)
-    "How a mask looks."
+    "Whether a mask looks usual, inverted, or perhaps inverted."
     white = _border(mask) > .5
     black = (mask <= .5).astype(np.uint8)
     corners = mask[[0, 0, -1, -1], [0, -1, 0, -1]] > .5

@@ -26,7 +26,7 @@ def mask_of_distance(
     distance,  # signed distance [h,w] of any size
     size,      # (height, width) of the mask, pixels
 )->np.ndarray: # float32 [H,W] of {0,1}
-    "The mask inside an outline, which is smoothed a little."
+    "The mask inside an outline; the outline is smoothed a little first."
     smooth = cv2.GaussianBlur(distance, (0, 0), 1.5)
     return (cv2.resize(smooth, size[::-1], interpolation=cv2.INTER_LINEAR) > 0).astype(np.float32)
 
@@ -88,7 +88,7 @@ def _fill(mask, area):
     return min(1, width*height/area)*min(1, mask.sum()/max(hull, 1))
 
 def _starts(image, labels, box):
-    "What to believe to be product before the cut, best guess first."
+    "Guesses of what is product, to start a cut from, the best first."
     inside = labels == 3
     strange = _strangeness(image, ~inside)
     threshold, _ = cv2.threshold((strange[inside]*4).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
@@ -131,8 +131,8 @@ def mask_from_box(
 )->np.ndarray:    # float32 [H,W] of {0,1}
     """Mask of the product in a box, by GrabCut.
 
-    Where colour cannot tell the product from its surroundings, the box itself (with a notice). Raises `AkvError` if
-    the box lies outside the picture."""
+    Where colour cannot tell the product from its surroundings, it is the box itself (with a notice). Raises
+    `AkvError` if the box lies outside the picture."""
     size, (x, y, width, height) = image.shape[:2], (int(round(float(v))) for v in box)
     right, bottom = min(size[1], x + width), min(size[0], y + height)
     if right - max(0, x) < 2 or bottom - max(0, y) < 2 or width < 2 or height < 2:

@@ -121,7 +121,7 @@ def look_at_mask(
     image,  # uint8 [H,W,3] RGB
     mask,   # [H,W] of {0,1}
 )->tuple:   # shape and bits of the small mask, counts [2048] of the colours inside and around it
-    "What of a frame its quality is judged by: little enough to be kept for a whole scene."
+    "What is needed of a frame to judge its mask: little enough to be kept for a whole scene."
     scale = min(1, 180/max(image.shape[:2]))   # to 180 pixels on the longer side
     size = [max(1, round(n*scale)) for n in image.shape[1::-1]]
     lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB).astype(int)

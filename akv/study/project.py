@@ -71,7 +71,7 @@ VALID_SCENES_COLUMNS = ("video_id", "scene_number", "keyword", "scene_image_path
 def _file(place, doc): return property(lambda self: self.root/place, doc=doc)
 
 class Project:
-    """A study's folder: where its files are written, and in which spellings they are found.
+    """A study's folder: where its files are written, and under which names they are found.
 
     Methods raise `IdError` for an unsafe id, and for a scene number that is not a whole number from 1."""
     def __init__(self,
@@ -179,7 +179,7 @@ def scene_files(
     video_id:str,  # text
     frames=False,  # read version 1's names instead: frame_00000.png is scene 1
 )->dict:           # {scene number: path}, sorted
-    "The file of each scene in a folder: of several spellings the first in order. Other files are passed over."
+    "The file of each scene in a folder: of several spellings the first in order. Other files are ignored."
     best = {}
     for name in _names(folder):
         ranked = _rank(name, kind, video_id, frames)

@@ -15,7 +15,7 @@ REVIEW_COLUMNS = ("video_id", "scene_number", "decision", "note", "time")
 _LATER_COLUMNS = ("reviewer",)   # files from before these columns were kept are read as well
 
 def _read_rows(path, columns, stripped=()):
-    "A table that grows by a row at a time; empty where there is none yet. Blanks around the `stripped` fields go."
+    "A table that grows by a row at a time; empty where there is none yet. Blanks around `stripped` fields are removed."
     import pandas as pd
     if not path.is_file(): return pd.DataFrame(columns=columns, dtype=str)
     table = read_table(path, [name for name in columns if name not in _LATER_COLUMNS])
@@ -78,7 +78,7 @@ _RATING_COLUMNS = ("video_id", "variant", "rating", "note", "blind", "reviewer",
 
 def read_video_ratings(
     project:Project,  # the study
-):                    # DataFrame of text, the columns above; rating 1 to 5, blind True or False
+):                    # DataFrame of text: video_id, variant, rating, note, blind, reviewer, time
     """All ratings, oldest first; an empty table where there are none.
 
     Raises `TableError` where the file is damaged, a rating is not 1 to 5, or blind is neither True nor False."""

@@ -33,14 +33,16 @@ _Side = Annotated[int, Field(ge=8)]
 
 class DataSettings(_Section):
     "How large pictures may be."
-    max_pixels: int = _field(MAX_PIXELS, "larger images are refused unread", "pixels", ge=1, le=178_000_000)
+    max_pixels: int = _field(
+        MAX_PIXELS, "images with more pixels than this are refused unread", "pixels", ge=1, le=178_000_000)
     image_size: Annotated[tuple[_Side, _Side], BeforeValidator(_as_pair)] = _field(
-        (512, 512), "box that heatmaps of variants and training images fit inside", "pixels, width and height")
+        (512, 512), "box into which the variants' heatmaps and the training images are fitted",
+        "pixels, width and height")
 
 # %% ../../nbs/study/05_settings.ipynb #ff7b8ce7
 class VideoSettings(_Section):
     "How videos are cut into scenes, edited through time, and encoded."
-    keyframe_interval: int = _field(10, "from one edited frame to the next; 5 to 20 is usual", "frames", ge=1)
+    keyframe_interval: int = _field(10, "distance from one edited frame to the next; 5 to 20 is usual", "frames", ge=1)
     temporal_method: Literal["optical_flow", "rerender", "fresco", "none"] = _field(
         "optical_flow", "how edits reach the frames between keyframes", "optical_flow, rerender, fresco or none")
     blend_window: int = _field(5, "frames over which neighbouring keyframes are blended", "frames", ge=0)
@@ -49,13 +51,15 @@ class VideoSettings(_Section):
     raft_weights: str = _field("", "file of torchvision's RAFT weights (large or small)", "path")
     check_pairs: int = _field(
         8, "pairs of neighbouring frames of each scene on which the check measures flicker; 0: all", "pairs", ge=0)
-    codec: str = _field("libx264", "encoder", "FFmpeg's name", min_length=1)
+    codec: str = _field("libx264", "video encoder", "FFmpeg's name", min_length=1)
     crf: int = _field(
-        18, "loss of quality: 51 is worst; 0 has none, but browsers do not play it", "x264's scale", ge=1, le=51)
+        18, "loss of quality: 1 is least, 51 is worst (0 would lose nothing, but browsers do not play it)",
+        "x264's scale", ge=1, le=51)
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = \
         _field("veryfast", "the encoder's speed against file size", "x264's name")
-    cut_threshold: float = _field(27.0, "content threshold; lower finds more cuts", "PySceneDetect's scale", gt=0)
-    min_scene_seconds: float = _field(0.5, "shorter scenes are joined to their neighbour", "s", ge=0)
+    cut_threshold: float = _field(
+        27.0, "threshold of the content detector; a lower one finds more cuts", "PySceneDetect's scale", gt=0)
+    min_scene_seconds: float = _field(0.5, "scenes shorter than this are joined to a neighbour", "s", ge=0)
 
 # %% ../../nbs/study/05_settings.ipynb #46c29fc8
 class KeywordSettings(_Section):
@@ -64,13 +68,15 @@ class KeywordSettings(_Section):
         "given", "where masks come from: given (your boxes or masks), or clipseg, which looks for the keyword", "name")
     clipseg_model: str = _field(
         "CIDAS/clipseg-rd64-refined", "CLIPSeg: a name on the Hugging Face hub, or a folder", "name", min_length=1)
-    threshold: float = _field(0.5, "pixels of the keyword heatmap above it are product", "heatmap value", gt=0, lt=1)
-    smallest_area: float = _field(0.001, "smaller parts are left out of the mask", "share of the picture", ge=0, lt=1)
+    threshold: float = _field(
+        0.5, "pixels where the keyword heatmap is above this are product", "heatmap value", gt=0, lt=1)
+    smallest_area: float = _field(
+        0.001, "parts smaller than this are left out of the mask", "share of the picture", ge=0, lt=1)
     fill_holes: bool = _field(True, "what the product encloses is product", "true or false")
     largest_component: bool = _field(False, "keep only the largest part of the mask", "true or false")
     prompts: list[str] = _field(["a photo of a {}", "{} in an advertisement", "{}"],
                                 "texts whose heatmaps are averaged; {} stands for the keyword", "text", min_length=1)
-    batch_size: int = _field(8, "pictures looked at together", "pictures", ge=1)
+    batch_size: int = _field(8, "pictures that CLIPSeg looks at together", "pictures", ge=1)
 
 # %% ../../nbs/study/05_settings.ipynb #477667d1
 class AttentionSettings(_Section):
@@ -81,14 +87,15 @@ class AttentionSettings(_Section):
     fixation_weight: Literal["duration", "count"] = _field(
         "duration", "a fixation counts as long as it lasts (duration), or once (count)", "duration or count")
     pixels_per_degree: float = _field(
-        0.0, "pixels of the scene image in a degree of visual angle; 0: by picture_degrees", "pixels", ge=0)
-    picture_degrees: float = _field(33.0, "longer side of the picture for its viewers or raters", "degrees", gt=0)
+        0.0, "pixels of the scene image in a degree of visual angle; 0: computed from picture_degrees", "pixels", ge=0)
+    picture_degrees: float = _field(
+        33.0, "visual angle of the picture's longer side for viewers or raters", "degrees", gt=0)
     map_sigma: float = _field(10.0, "smoothing of meaning maps, for a picture 1024 pixels wide", "pixels", ge=0)
     rater_model: str = _field(
         "llava-hf/llava-1.5-7b-hf", "LLaVA: a name on the Hugging Face hub, or a folder", "name", min_length=1)
     rater_adapter: str = _field("", "folder of a fine-tuned adapter (peft); empty: none", "path")
     rater_batch: int = _field(8, "patches rated together", "patches", ge=1)
-    rater_retries: int = _field(2, "further tries where an answer holds no score", "tries", ge=0)
+    rater_retries: int = _field(2, "how often LLaVA is asked again where its answer holds no score", "tries", ge=0)
     flips: bool = _field(True, "predict the mirrored picture too, and average", "true or false")
 
 # %% ../../nbs/study/05_settings.ipynb #40a8b77a
@@ -96,9 +103,11 @@ class ExperimentSettings(_Section):
     "Doses and windows of the variants."
     boost_alpha: float = _field(
         1.5, "factor on the odds of the attention on the product in the boost variants", "odds ratio", ge=1)
-    reduction_alpha: float = _field(0.5, "the same factor in the reduction variant", "odds ratio", gt=0, le=1)
+    reduction_alpha: float = _field(
+        0.5, "factor on the odds of the attention on the product in the reduction variant", "odds ratio", gt=0, le=1)
     window_type: Literal["thirds", "seconds"] = _field(
-        "thirds", "early, middle, late are thirds of the scenes, or thirds of the seconds", "thirds or seconds")
+        "thirds", "early, middle and late are thirds of the scenes (thirds) or of the time (seconds)",
+        "thirds or seconds")
     ramp_seconds: float = _field(0.25, "length of the ramp where a window begins or ends inside a scene", "s", ge=0)
     equal_exposure: bool = _field(
         False, "early, middle and late are cut to the same number of treated seconds", "true or false")
@@ -126,7 +135,7 @@ class DiffusionSettings(_Section):
     control_guidance: float = _field(
         8.0, "how far to go along the difference between the wanted and the present attention map", "weight", ge=0)
     candidates: int = _field(2, "seeds tried for a dose; the best is kept", "seeds", ge=1)
-    rounds: int = _field(2, "corrections of the alpha given to the control", "rounds", ge=1)
+    rounds: int = _field(2, "how often the alpha given to the control is corrected", "rounds", ge=1)
     photometric_finish: bool = _field(True, "close what is left of the dose photometrically", "true or false")
     cross_frame: bool = _field(
         False, "paint the measured frames of a scene together, each attending to the first and the one before",
@@ -139,7 +148,8 @@ class EditingSettings(_Section):
         "photometric", "photometric needs no weights; controlnet edits by Stable Diffusion; or one that you registered",
         "name", min_length=1)
     tolerance: float = _field(
-        0.1, "a dose this close to the requested alpha counts as delivered", "share of alpha", gt=0, lt=1)
+        0.1, "a dose that differs from the requested alpha by no more than this counts as delivered",
+        "share of alpha", gt=0, lt=1)
     measure_frames: int = _field(3, "frames of each scene on which the dose is measured and averaged", "frames", ge=1)
     feather: float = _field(0.015, "width of the soft edge of the region that is edited, at most 0.03",
                             "share of the short side", ge=0, le=0.03)
@@ -175,13 +185,13 @@ class TrainingSettings(_Section):
     "How a ControlNet is trained."
     batch_size: int = _field(4, "scenes in a step", "scenes", ge=1)
     num_epochs: int = _field(10, "passes over the data", "epochs", ge=1)
-    learning_rate: float = _field(1e-4, "learning rate of AdamW", "a step", gt=0)
+    learning_rate: float = _field(1e-4, "learning rate of AdamW", "per step", gt=0)
     lambda_recon: float = _field(1.0, "weight of the reconstruction loss", "weight", ge=0)
     lambda_lpips: float = _field(1.0, "weight of LPIPS inside the reconstruction loss", "weight", ge=0)
     lambda_bg: float = _field(0.5, "weight of the background loss", "weight", ge=0)
     mixed_precision: Annotated[Literal["no", "fp16", "bf16"], BeforeValidator(_precision)] = _field(
         "no", "number format on a GPU; a CPU always uses float32", "no, fp16 or bf16")
-    train_val_split: float = _field(0.8, "part of the videos to train on; the rest validates", "share", gt=0, lt=1)
+    train_val_split: float = _field(0.8, "part of the videos to train on; the others validate", "share", gt=0, lt=1)
     seed: int = _field(0, "seed of everything random in training", "number", ge=0)
     max_steps: int = _field(0, "stop after so many optimiser steps; 0: when the epochs are over", "steps", ge=0)
     fresh: bool = _field(False, "start from a new ControlNet instead of the model's own", "true or false")
@@ -193,20 +203,22 @@ class TrainingSettings(_Section):
         0.5, "share of those edits that start from the unedited picture, so that the net learns to edit", "share",
         ge=0, le=1)
     geometry: Literal["crop", "letterbox"] = _field(
-        "crop", "how pictures come to the model's size", "crop or letterbox")
+        "crop", "how pictures are brought to the model's size", "crop or letterbox")
     augment: bool = _field(True, "mirror every second training picture, at random", "true or false")
     control_dropout: float = _field(0.1, "share of a scene's steps without its control", "share", ge=0, le=1)
     prompt_dropout: float = _field(0.1, "share of a scene's steps without its prompt", "share", ge=0, le=1)
     optimizer: Literal["adamw", "adamw8bit"] = _field("adamw", "adamw8bit needs bitsandbytes and a GPU", "name")
-    warmup_steps: int = _field(50, "steps over which the rate rises, before it falls along a cosine", "steps", ge=0)
+    warmup_steps: int = _field(
+        50, "steps over which the learning rate rises, before it falls along a cosine", "steps", ge=0)
     gradient_accumulation: int = _field(1, "batches in an optimiser step", "batches", ge=1)
     gradient_checkpointing: bool = _field(False, "take less memory and a third more time", "true or false")
-    max_grad_norm: float = _field(1.0, "longer gradients are cut to this", "norm", gt=0)
+    max_grad_norm: float = _field(1.0, "gradients with a larger norm are scaled down to it", "norm", gt=0)
     ema_decay: float = _field(
-        0.995, "decay of the moving average of the weights, which is what is kept; 0: none", "a step", ge=0, lt=1)
+        0.995, "decay of the moving average of the weights, which is what is kept; 0: none", "per step", ge=0, lt=1)
     checkpoint_steps: int = _field(200, "steps from one saved state to the next", "steps", ge=1)
     keep_checkpoints: int = _field(2, "saved states that are kept", "states", ge=1)
-    snr_gamma: float = _field(5.0, "min-SNR weighting of the diffusion loss; 0: none", "ratio", ge=0)
+    snr_gamma: float = _field(
+        5.0, "gamma of the min-SNR weighting of the diffusion loss; 0: no weighting", "ratio", ge=0)
     recon_max_t: float = _field(
         0.25, "noise level below which reconstruction and background losses apply; 1: always",
         "share of the schedule", gt=0, le=1)

@@ -21,7 +21,7 @@ from ..study.files import ImageError
 
 # %% ../../nbs/ui/01_canvas.ipynb #bb671290
 def _shown_size(size, width):
-    "(height, width) of a picture of `size` at a width in pixels, never larger than it is."
+    "(height, width) at which a picture of `size` is shown, `width` pixels wide at most; never larger than it is."
     if width is None or width >= size[1]: return tuple(size)
     return max(1, round(size[0]*width/size[1])), max(1, int(width))
 
@@ -59,7 +59,7 @@ def palette_png(
 # %% ../../nbs/ui/01_canvas.ipynb #d4bec81b
 @functools.cache
 def _heat_colours():
-    "256 RGBA colours: inferno, as in akv.plots, and more opaque the hotter, as A to the power of .7."
+    "256 RGBA colours: inferno, as in akv.plots; the opacity grows with the value, as A**.7."
     values = np.arange(256, dtype=np.uint8)[:, None]
     rgb = cv2.applyColorMap(values, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
     return np.hstack([rgb, (255*(values/255)**.7).round().astype(np.uint8)])
@@ -68,7 +68,7 @@ def heat_layer(
     A,           # float [H,W] in [0,1]
     width=None,  # pixels; None: as it is
 )->bytes:        # PNG
-    "A heatmap in colours, the more transparent the less there is of it."
+    "A heatmap in colours; where its value is low, it is transparent."
     heat = small(np.asarray(A, np.float32), width)
     return palette_png((np.clip(heat, 0, 1)*255).round().astype(np.uint8), _heat_colours())
 
@@ -96,7 +96,7 @@ def outline_layer(
     width=None,        # pixels in which it is shown, more or less than the picture has; None: the picture's
     colour='#ffffff',  # of the line, '#rrggbb'
 )->bytes:              # PNG
-    "The outline of a mask as a line on a black one, transparent elsewhere."
+    "The outline of a mask: a coloured line on a wider black one, transparent elsewhere."
     height, across = shape or np.shape(M)
     size = (height, across) if width is None else (max(1, round(height*width/across)), int(width))
     outlines, _ = cv2.findContours((_cover(M, size) > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -122,7 +122,7 @@ def _stroke(mask, points, radius, value):
         part[(x - along*dx)**2 + (y - along*dy)**2 <= radius*radius] = value
 
 def rasterise(
-    shapes,     # shapes as `Canvas.shapes` has them; boxes are passed over, as they need fitting first
+    shapes,     # shapes as `Canvas.shapes` has them; boxes are ignored: a mask must be fitted to them first
     size,       # (width, height) of the image, pixels
     mask=None,  # [height,width] to start from; None: nothing
 )->np.ndarray:  # float32 [height,width] of {0,1}
@@ -204,11 +204,11 @@ class Canvas(anywidget.AnyWidget):
         self._on_click.register_callback(handler, remove)
 
     def press(self, key): # as in `shortcuts`
-        "What happens when a key is pressed."
+        "Call the handlers of `on_key`, as a pressed key does."
         self._on_key(key)
 
     def click(self, x, y): # pixels of the full image
-        "What happens when the picture is clicked."
+        "Call the handlers of `on_click`, as a click does."
         self._on_click((x, y))
 
 # %% ../../nbs/ui/01_canvas.ipynb #db17bfc6
@@ -243,5 +243,5 @@ def show(self:Canvas, **traits): # image=..., caption=..., heat=..., picture=...
 # %% ../../nbs/ui/01_canvas.ipynb #535c06f9
 @patch
 def shown(self:Canvas)->bool:
-    "Whether the browser has painted what `picture` names: what is decided before that is about another picture."
+    "Whether the browser has painted what `picture` names; until then a decision would be about another picture."
     return self.seen == self.picture

@@ -69,11 +69,17 @@ class HeatmapChecker(Shown):
         "DataFrame: video_id, scene_number, decision, note, time; the decision that counts on each scene."
         return self.review.decisions
     @property
-    def accepted(self): return self.review.of_decision("accept")
+    def accepted(self):
+        "[(video id, scene number)] of the scenes that were accepted."
+        return self.review.of_decision("accept")
     @property
-    def rejected(self): return self.review.of_decision("reject")
+    def rejected(self):
+        "[(video id, scene number)] of the scenes that were rejected."
+        return self.review.of_decision("reject")
     @property
-    def unreviewed(self): return self.review.of_decision("")
+    def unreviewed(self):
+        "[(video id, scene number)] of the scenes without a decision."
+        return self.review.of_decision("")
 
 # %% ../../nbs/ui/07_checker.ipynb #6d783b5d
 @patch
@@ -142,7 +148,7 @@ def _paint_state(self:HeatmapChecker):
 # %% ../../nbs/ui/07_checker.ipynb #dfd34278
 @patch
 def _key_of(self:HeatmapChecker, scene):
-    "A scene with the state of its files."
+    "The key of a scene in the cache: the scene, and the state of its files."
     return scene, tuple(file_stamp(path) for path in self.review.files(scene).values())
 
 # %% ../../nbs/ui/07_checker.ipynb #189b3839
@@ -230,7 +236,7 @@ def next_unreviewed(self:HeatmapChecker)->None:
 def accept(self:HeatmapChecker,
     note=None,  # why; None: the note that the scene has
 )->None:
-    "Accept the scene that is seen. Raises `TableError` where none is."
+    "Accept the scene that is seen. Raises `TableError` where none is seen."
     self._decide("accept", note)
 
 # %% ../../nbs/ui/07_checker.ipynb #a8543851
@@ -238,7 +244,7 @@ def accept(self:HeatmapChecker,
 def reject(self:HeatmapChecker,
     note=None,  # why; None: the note that the scene has
 )->None:
-    "Reject the scene that is seen. Raises `TableError` where none is."
+    "Reject the scene that is seen. Raises `TableError` where none is seen."
     self._decide("reject", note)
 
 # %% ../../nbs/ui/07_checker.ipynb #964f75ba
@@ -255,7 +261,7 @@ def _decide(self:HeatmapChecker, decision, note):
 def write_note(self:HeatmapChecker,
     text,  # plain text
 )->None:
-    "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
+    "Set the note on the scene that is seen: it is kept until there is a decision, or written with the one there is."
     self.review.write_note(text)
     decision = self.review.decision(self.scene)[0]
     self._paint_state()
@@ -271,7 +277,7 @@ def look_through(self:HeatmapChecker)->None:
 # %% ../../nbs/ui/07_checker.ipynb #ce4e557d
 @patch
 def _scanned(self:HeatmapChecker, done, all):
-    "The scan has come so far."
+    "Show how far the scan has come; at its end, list the kinds of warning."
     if self.closed: return
     self.progress.value = message_line(f"looking for warnings: {done:,} of {all:,}") if done < all else ""
     if done < all: return

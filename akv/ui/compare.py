@@ -27,7 +27,7 @@ def _blind_labels(names, video_id, seed=0, reviewer=''):
 
 # %% ../../nbs/ui/11_compare.ipynb #e137d7ab
 def _latest_ratings(project, video_id=None, blind=None, reviewer=None):
-    """The last rating of each video, variant, way (blind or not) and reviewer; None: of all ads, ways, reviewers.
+    """The last rating by each reviewer of each ad and variant, blind or not; None: all ads, both ways, all reviewers.
 
     DataFrame: video_id, variant, rating (int), note, blind (bool), reviewer ('': gave no name), time."""
     table = read_video_ratings(project)
@@ -81,7 +81,7 @@ class VideoCompare(Shown):
 
     @property
     def labels(self)->dict: # {label on the screen: 'source' or variant}
-        "Which video is which: for after the review."
+        "Which video is which, to be read after the review."
         return dict(self._names)
 
     @property
@@ -90,7 +90,7 @@ class VideoCompare(Shown):
         return _latest_ratings(self.project, blind=self.blind, reviewer=self.reviewer)
 
     def close(self)->None:
-        "Take it from the page."
+        "Remove it from the page."
         self.player.close()
         super().close()
 

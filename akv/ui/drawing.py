@@ -23,7 +23,7 @@ from .shown import file_stamp
 def scene_of(
     scene,  # a row of valid_scenes.csv (dict, Series, namedtuple), or (video_id, scene_number)
 )->tuple:   # (video_id, scene_number), a text and an int
-    "Which scene is meant. Raises `AkvError` for anything else."
+    "Which scene is meant. Raises `AkvError` for what names no scene."
     row = scene._asdict() if hasattr(scene, '_asdict') else scene
     try:
         video_id, n = (row['video_id'], row['scene_number']) if hasattr(row, 'keys') else row
@@ -45,7 +45,7 @@ def _frame_boxes(
     n,           # scene number
     frame=None,  # index in the video; None: of the scene image
 )->list:         # shapes {'kind': 'product' or 'not', 'x', 'y', 'width', 'height'}, pixels
-    "The boxes of a frame in data/boxes.csv. Raises `TableError` where it cannot be read."
+    "The boxes of a frame in data/boxes.csv. Raises `TableError` where a field is not a number."
     image_frame = SceneMask(project, video_id, n).image_frame
     mine = boxes_of(known_boxes(project), video_id, n, image_frame if frame is None else frame, image_frame)
     try: return [dict(kind=row.get('kind') or 'product', **{s: float(row[s]) for s in _SIDES})
@@ -65,7 +65,7 @@ def save_boxes(
 )->None:
     """Replace the boxes of a frame in data/boxes.csv; other rows stay as they are.
 
-    Raises `AkvError` for a frame with boxes of what is not product only."""
+    Raises `AkvError` for a frame all of whose boxes are around what is not product."""
     image_frame = SceneMask(project, video_id, n).image_frame
     frame, boxes = image_frame if frame is None else int(frame), _boxes(shapes)
     rows = [[str(v) for v in (video_id, n, frame, *_whole_pixels(s), s['kind'])] for s in boxes]
@@ -84,7 +84,7 @@ def _drawn_mask(image, shapes, base=None):
 
 # %% ../../nbs/ui/04_drawing.ipynb #db928370
 def _save_drawing(project, video_id, n, shapes, mask, note=''):
-    "Write boxes and mask of a scene image, and a note why: the path of the mask."
+    "Write boxes and mask of a scene image, and a note why; returns the path of the mask."
     if not (np.asarray(mask) > .5).any():
         raise AkvError(f'scene {n} of {video_id}: the mask is empty; draw the product, or reject the scene')
     save_boxes(project, video_id, n, None, shapes)
@@ -217,7 +217,7 @@ def mask(self:SceneDrawing, frame):
     boxes, strokes = _boxes(shapes), _strokes(shapes)
     if self._base[0] != (frame, counts, boxes) or frame not in self.unsaved:       # files may change meanwhile
         base = self.on_disk(frame) if counts else None
-        corrected = frame != self.image_frame and boxes     # the track is as it was before the boxes, perhaps
+        corrected = frame != self.image_frame and boxes     # the track may be older than the boxes
         if base is None or corrected or boxes != _boxes(self._states(frame)[0][0]):
             base = _drawn_mask(self.picture(frame), boxes, base)
         self._base, self._painted = ((frame, counts, boxes), base), ([], None)
@@ -233,8 +233,8 @@ def save(self:SceneDrawing,
 )->list:
     """Save all frames that were changed, and name them.
 
-    Raises `AkvError` for an empty mask, for strokes on another frame than that of the scene image, and for a frame with
-    boxes of what is not product only."""
+    Raises `AkvError` for an empty mask, for strokes on another frame than that of the scene image, and for a frame
+    all of whose boxes are around what is not product."""
     done, place = self.unsaved, (self.project, self.video_id, self.scene_number)
     for frame in done:
         shapes = self.shapes(frame)

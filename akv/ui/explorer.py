@@ -152,7 +152,7 @@ def _set(self:VariantExplorer, control, **values):
 def press(self:VariantExplorer,
     key,  # left, right, up and down arrow, 'Home', 'End', '+', '-' or 'w'
 )->None:
-    "What a key does."
+    "Do what a key does."
     last = len(self.scene_numbers)
     steps = dict(ArrowLeft=-1, ArrowRight=1, Home=-last, End=last)
     if key in steps: self.slider.value = min(last, max(1, self.slider.value + steps[key]))
@@ -308,7 +308,7 @@ def _backdrop(self:VariantExplorer, video_id, number):
 
 # %% ../../nbs/ui/09_explorer.ipynb #328cc026
 @patch
-def _region(self:VariantExplorer, video_id, number): # the placebo region, which takes a fifth of a second to find
+def _region(self:VariantExplorer, video_id, number): # the placebo region; finding it takes a fifth of a second
     A, _, M = self.source.maps(video_id, 'placebo', number)
     return placebo_region(A, M)[0]
 

@@ -55,7 +55,7 @@ def _duration_text(seconds):
 
 # %% ../../nbs/ui/12_monitoring.ipynb #f4df2a46
 def _run_state(run, folder, card, still):
-    "What the run is doing, as far as its files tell, which have not changed for `still` seconds."
+    "What the run is doing, as far as its files tell; `still`: seconds for which none of them has changed."
     quiet = 180     # seconds without a new row: they come in twenties, and a checkpoint takes a minute or two
     if not folder.is_dir(): return 'waiting'
     if not run['step']: return 'preparing'
@@ -99,8 +99,8 @@ def _with_pace(run, points):
 def _read_run(output_dir, total=None, now=None, known=None):
     """Everything that a run has written so far, as `TrainingMonitor.read` describes it.
 
-    `total` and `now` (seconds since 1970) are found out where they are None; `known`: a dict in which tables are kept,
-    so that what has not changed is not read again."""
+    Where `total` is None the checkpoints tell it, where `now` (seconds since 1970) is None the clock does. `known` is
+    a dict in which tables are kept, so that what has not changed is not read again."""
     folder, now, known = Path(output_dir), time.time() if now is None else now, {} if known is None else known
     def table(path): # read when it has changed since the last look
         stamp = file_stamp(path)
@@ -142,7 +142,7 @@ def _running_mean(y, window):
         return (sums[1:] - sums[start]) / (counts[1:] - counts[start])
 
 def _thinned(x, y, most=300):
-    "dict(x, y) of no more points than can be seen: the last of each of `most` bins."
+    "dict(x, y) of at most `most` points, evenly spread from the first to the last: no more can be seen."
     keep = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int)) if len(x) else []
     return dict(x=np.asarray(x)[keep].tolist(), y=np.asarray(y, float)[keep].tolist())
 
@@ -217,7 +217,7 @@ class TrainingMonitor(Shown):
 
     @property
     def folder(self)->Path:
-        "Of the run. A study may be given before its training has begun, so it is looked for anew each time."
+        "The run's folder. A study may be given before its training has begun, so this is looked up each time."
         if isinstance(self.place, Project): return self.place.training
         folder, study = Path(self.place), Project(self.place)
         is_study = study.data.is_dir() or study.training.is_dir()     # it has `data/`, or a training has begun in it
@@ -232,7 +232,7 @@ class TrainingMonitor(Shown):
         control-use test once there is one, else None."""
         with self._lock:
             run = _read_run(self.folder, self.total, known=self._known)
-            if max(self._seen, default=0) > run['step']: self._seen = {}        # it was started anew, or from before
+            if max(self._seen, default=0) > run['step']: self._seen = {}        # started anew, or from a checkpoint
             self._seen |= dict(run['points'])
             return _with_pace(run, self._seen.items())
 
@@ -263,7 +263,7 @@ def _watch(self:TrainingMonitor): # in a thread
 # %% ../../nbs/ui/12_monitoring.ipynb #fe44c31f
 @patch
 def update(self:TrainingMonitor,
-    force=False,  # draw even where no file has changed?
+    force=False,  # draw even where no file has changed
 )->None:
     "Look at the files and draw what is new."
     with self._lock:

@@ -50,7 +50,7 @@ def doses_shown(
     video_id:str,
     names, # 'source' and variants
 )->dict:   # {name: float64 [frames] log alpha, not finite where it is not known}; only names whose doses are known
-    """The product's log odds in every frame against the source's.
+    """The log odds of the product's share in every frame, relative to the source.
 
     Raises `AkvError` where an edit has no delivered alpha."""
     edits = edits_made(project, video_id)
@@ -121,7 +121,7 @@ class Player(anywidget.AnyWidget):
 
     @property
     def labels(self)->list:
-        "Of the videos, in order."
+        "The labels of the videos, in order."
         return [entry['label'] for entry in self.playlist.get('videos', [])]
 
     def _heard(self, content):
@@ -130,7 +130,7 @@ class Player(anywidget.AnyWidget):
         if content['kind'] == 'want': self._give(content['index'], content['key'])
 
     def close(self)->None:
-        "Take it from the page."
+        "Remove it from the page, and end its thread."
         self._closed = True
         if self._worker: self._worker.shutdown(wait=False, cancel_futures=True)
         super().close()
@@ -168,7 +168,7 @@ _PIECE = 4*2**20   # bytes of a message: small enough for every server's limit, 
 
 @patch
 def _tell(self:Player, key, content, *buffers):
-    "Tell the browser something about the videos of `key`, if they are still those on the screen; whether they are."
+    "Tell the browser something about the videos of `key`, if they are still on the screen; returns whether they are."
     if self._closed or key != self.playlist['key']: return False
     self.send(dict(content, key=key), list(buffers))
     return True

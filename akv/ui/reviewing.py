@@ -212,7 +212,7 @@ def facts_html(
 
 # %% ../../nbs/ui/06_reviewing.ipynb #d7175e3f
 class SceneCache:
-    "What a function gives, made ahead in one thread and kept for the keys that were asked for last."
+    "Results of a function, made ahead in one thread; those that were asked for last are kept."
     def __init__(self,
         make,     # function of a key
         size=48,  # how many results are kept
@@ -223,7 +223,7 @@ class SceneCache:
     def get(self,
         key,  # what to make
     ):
-        """The result: kept, waited for where it is being made, or made now, before what waits.
+        """The result: the kept one, or the one that is being made, or one made now, before all that waits.
 
         Raises what `make` raises."""
         with self.lock:
@@ -296,7 +296,8 @@ class Review:
     """The scenes of a study one after the other, and what is decided about them.
 
     `.table` has a row a scene, `.rows` the same as {scene: dict}, `.listed` the scenes that were chosen, `.place` the
-    one of them that is seen, `.facts` what was measured so far; a scene is (video id, scene number)."""
+    position in that list of the scene that is seen, `.facts` what was measured so far. A scene is
+    (video id, scene number)."""
     def __init__(self,
         valid_scenes,  # valid_scenes.csv, the study's folder or Project, or a DataFrame with the table's columns
         project=None,  # akv.study.project.Project or its folder; None: the path's; for a DataFrame the working folder
@@ -310,7 +311,7 @@ class Review:
         self._stamp, self._decided = (), {}    # of review.csv; {scene: (decision, note)}
         self.refresh()
 
-    def refresh(self)->bool: # whether there were other decisions
+    def refresh(self)->bool: # whether the file had changed
         "Read the decisions again if review.csv was written since. Raises `TableError` where it makes no sense."
         stamp = file_stamp(self.project.review_csv)   # before reading: what is written meanwhile is read next time
         if stamp == self._stamp: return False
@@ -382,7 +383,7 @@ def decide(self:Review,
 def write_note(self:Review,
     text,  # plain text
 ):
-    "The note on the scene that is seen: kept until there is a decision, or written with the one there is."
+    "Set the note on the scene that is seen: it is kept until there is a decision, or written with the one there is."
     self.refresh()
     decision, before = self.decision(self.scene)
     if text == before: return
@@ -404,7 +405,7 @@ def choose(self:Review,
     warning=None,     # only scenes with this kind of warning; True: with any
     unreviewed=False, # only scenes without a decision
 ):
-    "List other scenes; the one that is seen stays, or else the next one that is listed is."
+    "List other scenes. The scene that is seen stays, or else the next one in the list is seen."
     self.refresh()
     seen, order = self.scene, {scene: place for place, scene in enumerate(self.rows)}
     def fits(scene):

@@ -57,7 +57,7 @@ class Shown:
     def guarded(self,
         handler,  # a function of any arguments
     ):            # the same, but what goes wrong in it is said in the widget; it returns None then
-        "Wrap a handler."
+        "Wrap a handler, so that its exceptions become a message in the widget."
         @functools.wraps(handler)
         def wrapped(*args, **kwargs):
             try: return handler(*args, **kwargs)
@@ -115,7 +115,7 @@ class KernelCalls:
 def file_stamp(
     path,   # pathlib.Path
 )->tuple:   # None where there is no file
-    "What changes when a file is written: its time, size and number."
+    "(time of the last change in ns, size in bytes, inode number): it changes when the file is written."
     try: state = path.stat()
     except OSError: return None
     return state.st_mtime_ns, state.st_size, state.st_ino
