@@ -146,7 +146,7 @@ def make_attention(
     """Write the attention heatmap of every scene, from the source that is given or set, else predicted.
 
     Does nothing where that was done already. A map that was put into the project by hand is kept. Raises `AkvError`
-    where there is no scene image, or the source has nothing for any scene of this video."""
+    where there is no scene image, more than one source is given, or the source has nothing for any scene."""
     images, maps, settings = project.find_scene_images(video_id), _Heatmaps(project, video_id), settings or Settings()
     if not images: raise AkvError(f'{video_id}: no scene images; run `akv scenes` on the video first')
     given = dict(given=folder, fixations=fixations, ratings=ratings, llava=rater)

@@ -39,7 +39,7 @@ class StableDiffusionControlNetWrapper:
         fresh=False,              # make a ControlNet from the UNet even if the model comes with one
         single_file_config=None,  # for a checkpoint in one file: `config` of `load_parts`
     ):
-        "Raises `AkvError` for missing weights and settings that make no sense."
+        "Raises `AkvError` for missing weights, a checkpoint that does not fit, and settings that do not go together."
         config = dict(controlnet_config or {})
         checkpoint = config.pop('checkpoint', None)
         self.networks = ControlledDiffusion(sd_model_name, config, device, dtype, lora_rank, channels_last, compile,
@@ -61,7 +61,7 @@ class StableDiffusionControlNetWrapper:
         card=None,  # text of README.md; or a dict for akv.json, its key 'text' being that text
         half=False, # store in half precision, for publishing
     ): # Path, the folder
-        "Save ControlNet and LoRA as `akv.diffusion.checkpoints` does. Raises `OSError` where that cannot be written."
+        "Save ControlNet and LoRA. Raises `OSError` where the folder cannot be written."
         return save_checkpoint(self.networks, folder, card, half)
 
     def load_checkpoint(self,
@@ -72,7 +72,7 @@ class StableDiffusionControlNetWrapper:
 
 # %% ../nbs/10_controlnet.ipynb #77e38625
 def _repeat(values, n, what):
-    "n of them, where one may stand for all."
+    "A list of n values, where one may stand for all; `what` names them. Raises `AkvError` for another number."
     if len(values) not in (1, n): raise AkvError(f"there are {len(values)} {what} for {n} pictures")
     return list(values) * n if len(values) == 1 else list(values)
 
@@ -107,7 +107,7 @@ def generate(self:StableDiffusionControlNetWrapper,
     scheduler='unipc',       # unipc or dpm
     progress=True,           # show a bar
 ): # PIL image for one prompt and [C, H, W], else a list of them
-    "Text to image under control. Raises `AkvError` where control tensor, numbers or settings do not fit."
+    "Text to image under control. Raises `AkvError` for a bad control tensor, or numbers of values that differ."
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     single = isinstance(prompt, str) and getattr(control_tensor, 'ndim', 4) == 3
     h, w = (control_tensor[0] if isinstance(control_tensor, (list, tuple)) else control_tensor).shape[-2:]
@@ -176,7 +176,7 @@ def edit(self:StableDiffusionControlNetWrapper,
     num_inference_steps=20, # from pure noise; strength x this many are done
     guidance_scale=1.,      # of the prompt; 1: none
     control_scale=1.,       # of what the ControlNet adds; 0: the UNet alone
-    control_guidance=1.,    # pushes away from what `reference_control` gives; 1: not
+    control_guidance=1.,    # pushes away from what `reference_control` gives; 1: off
     reference_control=None, # C_t of the unchanged scene, as control_tensor
     seed=0,                 # of the noise: a number, the same for each picture, or a list
     region=None,            # [H, W] in [0, 1] that may change; None: `soft_region` of the mask
@@ -184,12 +184,12 @@ def edit(self:StableDiffusionControlNetWrapper,
     scheduler='unipc',      # unipc or dpm
     batch_size=8,           # pictures at a time
     cross_frame=False,      # the images are frames of one scene, in order: attend to the first and the previous
-    residual=None,          # difference from the VAE's picture of the source; None: where the box is larger
+    residual=None,          # subtract the source as the VAE decodes it; None: if the box is larger than the model's
     return_difference=False, # give `Edit` tuples
 ): # uint8 [H, W, 3], or a list of them; `Edit` if asked for
     """Edit scenes inside the product's mask; every byte outside the region stays.
 
-    Raises `AkvError` where picture, mask, control tensor, numbers or settings do not fit."""
+    Raises `AkvError` where picture, mask and control tensor do not fit, their numbers differ, or a setting is bad."""
     single = isinstance(image, np.ndarray) and image.ndim == 3
     images = [image] if single else list(image)
     if not images: return []

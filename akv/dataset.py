@@ -109,13 +109,13 @@ class VideoSceneDataset(_SceneItems):
         seed:int=0, # of the augmentation
         scenes=None, # (video_id, scene_number) pairs to keep; None: all
     ):
-        "Raises `TableError` for a table without these scenes, `ControlError` for an unknown layout."
+        "Raises `TableError` for a table without these scenes, `AkvError` for an unknown layout or geometry."
         super().__init__(control_layout, transform, normalize_heatmap, augment, seed)
         self.path, self.image_size = Path(valid_scenes_file), tuple(image_size)
         self.geometry, self.max_pixels = geometry, max_pixels
         self.scenes = _chosen_scenes(self.path, video_ids, scenes)
         self._rows, self._keys, self._kept = list(self.scenes.itertuples(index=False)), {}, {}
-        self._free = 256e6 # bytes of decoded scenes that are kept: a few hundred at 512 x 512
+        self._free = 256e6 # bytes of decoded scenes that are kept: about 65 at 512 x 512
         check_geometry(geometry)
 
     def __len__(self): return len(self._rows)
@@ -412,7 +412,7 @@ class VideoSceneDataModule:
         split_file=None, # where the split is written; None is outputs/training/split.json of the study
         max_pixels:int=None, # refuse larger pictures; None: 64 million
     ):
-        "Raises `TableError` for a table without scenes, `AkvError` where there are too few to split."
+        "Raises `TableError` for a table without scenes, `AkvError` for too few to split or a share out of range."
         self.path, self.batch_size, self.seed, self.num_workers = Path(valid_scenes_file), batch_size, seed, num_workers
         self.common = dict(image_size=image_size, control_layout=control_layout, geometry=geometry,
                            max_pixels=max_pixels, seed=seed)

@@ -123,7 +123,9 @@ def perceptual_loss(
     name='auto',  # 'lpips', 'stlpips', 'none', or 'auto': lpips where its trunk is at hand, else stlpips
     folder=None,  # where the trunk of lpips lies; None is torch's own cache
 )->PerceptualLoss:
-    "Load a perceptual loss from this machine, never from a network. Raises `AkvError` where none is installed."
+    """Load a perceptual loss from this machine, never from the internet.
+
+    Raises `SettingsError` for an unknown name, `AkvError` where it is not installed or the trunk cannot be read."""
     if name not in ('auto', 'lpips', 'stlpips', 'none'):
         raise SettingsError(f"perceptual is {name!r}; it must be 'auto', 'lpips', 'stlpips' or 'none'")
     if name == 'none': return PerceptualLoss('none')

@@ -45,7 +45,7 @@ def _make_accelerator(model, settings, folder):
                        log_with='tensorboard' if is_tensorboard_available() else None)
 
 class ControlNetTrainer:
-    "Trains the ControlNet of a model, and LoRA if it has it; stops and goes on without leaving a trace in the result."
+    "Trains the ControlNet of a model, and LoRA if it has it; a run that is stopped and resumed gives the same result."
     def __init__(self,
         model:StableDiffusionControlNetWrapper,
         train_dataloader, # batches as `akv.dataset` makes them; latents and text are used where they are cached
@@ -160,7 +160,7 @@ def _one_step(self:ControlNetTrainer, batches):
 # %% ../nbs/11_training.ipynb #76af84fc
 @patch
 def _identity(self:ControlNetTrainer):
-    "What makes this run what it is, as it comes back from a file."
+    "What a run must share with a checkpoint to go on from it, as JSON gives it back."
     without = {'checkpoint_steps', 'keep_checkpoints', 'num_epochs', 'max_steps', 'fresh'}
     ends = [end.weight.detach().float().cpu().numpy() for end in (self.model.unet.conv_in, self.model.unet.conv_out)]
     return json.loads(json.dumps(dict(
@@ -233,7 +233,7 @@ def _evaluate(self:ControlNetTrainer):
         return held_out_loss(self.model, batches, self.seed, (.2, .5, .8), controls, texts=self.texts)
     with self.average.applied():
         found = dict(train=fixed_loss(self.fixed, 'true'))
-        if self.validation:                                            # none, the UNet alone, never changes
+        if self.validation:                                            # 'none', the UNet alone, never changes
             found['held_out'] = fixed_loss(self.validation, 'true', 'permuted', *(() if self.step else ('none',)))
         for split, losses in found.items():
             for row in losses.by_level().to_dict('records'):
@@ -261,6 +261,7 @@ def _draw_pictures(self:ControlNetTrainer):
 
 @patch
 def _write_progress(self:ControlNetTrainer):
+    "Write held_out.csv, and keep it as a table."
     import pandas as pd
     self.progress_frame = pd.DataFrame(self.progress_rows, columns=['step', 'split', 'control', 'level', 'loss'])
     write_table(self.progress_frame, self.folder/'held_out.csv')
@@ -358,6 +359,7 @@ class TrainingResult:
 
 @patch
 def _result(self:ControlNetTrainer, **judged):
+    "What the run left, as a `TrainingResult`."
     self._write_progress()
     return TrainingResult(self.log.frame(), self.progress_frame, self.folder/'best_model', self.step, **judged)
 
@@ -492,7 +494,7 @@ def train(self:ControlNetTrainer,
 def encoder_hash(
     model:StableDiffusionControlNetWrapper,
 )->str: # 64 hex digits
-    "What makes a model's latents and text embeddings what they are."
+    "A hash of what latents and text embeddings depend on: the VAE and the text encoder."
     weights = [p.detach().float().cpu().numpy() for part in (model.vae, model.text_encoder) for p in part.parameters()]
     return content_hash(weights, model.vae.config.scaling_factor)
 

@@ -37,7 +37,7 @@ def atomic_folder(
 def recover_folder(
     path, # a folder written by `atomic_folder`
 )->Path: # the same path
-    "Put the old folder back where a kill came between taking it away and bringing the new one."
+    "Put the old folder back where a kill came between moving it away and moving the new one in."
     path = Path(path)
     old = path.with_name(f'.old-{path.name}')
     if old.exists() and not path.exists(): old.rename(path)
@@ -120,6 +120,7 @@ def _load_old(controlnet, path):
 
 # %% ../../nbs/diffusion/07_checkpoints.ipynb #f2ad1364
 def _load_lora(model, folder):
+    "Load LoRA into a model, adding it where there is none. Raises `AkvError` for another rank or another UNet."
     from peft import set_peft_model_state_dict
     with quiet_loading(): state, _ = diffusers.StableDiffusionPipeline.lora_state_dict(str(folder))
     state = diffusers.utils.convert_unet_state_dict_to_peft({k.removeprefix('unet.'): v for k, v in state.items()})
@@ -171,7 +172,7 @@ def pack_optimizer(
 def unpack_optimizer(
     optimizer, # a fresh one over the same parameters
     tensors:dict, # from `pack_optimizer`; other entries are ignored
-    numbers:dict,
+    numbers:dict, # from `pack_optimizer`
 )->None:
     "Bring an optimiser back to a stored state."
     parameters = [p for group in optimizer.param_groups for p in group['params']]

@@ -52,7 +52,7 @@ def with_total(
     heatmap,     # [H, W], 0 or more, not zero everywhere
     total:float, # wanted sum, at most H W
 )->np.ndarray:   # float32 [H, W] in [0, 1]
-    "A heatmap times the one factor that gives it a total; what would pass 1 goes to the other pixels."
+    "A heatmap scaled to a total; what would pass 1 goes to the other pixels."
     values = np.asarray(heatmap, dtype=np.float64)
     return scale_to_total(values.ravel(), total).reshape(values.shape).clip(0, 1).astype(np.float32)
 
@@ -131,14 +131,14 @@ class ControlTensorBuilder:
 
 # %% ../../nbs/diffusion/02_control.ipynb #13de9283
 def _array(control):
-    "numpy, whatever it was; torch tensors are brought to the CPU, half precision to single."
+    "A control tensor as numpy: torch tensors are brought to the CPU, their floating-point values to single precision."
     if hasattr(control, 'detach'):
         control = control.detach().cpu()
         return (control.float() if control.is_floating_point() else control).numpy()
     return np.asarray(control)
 
 def _is_painted_share(S, M):
-    "Is S one number on M and nothing elsewhere? For [H, W]."
+    "Is S one number on M and 0 elsewhere? Both are [H, W]."
     on = S[M > .5]
     return not S[M <= .5].any() and (not on.size or np.ptp(on) <= 2e-3) # half precision has steps of 5e-4
 

@@ -52,21 +52,21 @@ class Geometry:
 
     def image(self,
         image:np.ndarray, # uint8 [h, w, 3]
-        padding:int=128, # grey of the padding; 128 is the middle of the range, 0 for a network
+        padding:int=128, # grey of the padding; 128 is the middle of the range, which a network sees as 0
     )->np.ndarray: # uint8 [H, W, 3]
-        "A picture in the box."
+        "A picture in the box. Raises `AkvError` for one of another size."
         return self._carry(image, resize_picture, padding)
 
     def mask(self,
         keyword_mask:np.ndarray, # M [h, w]
     )->np.ndarray: # float32 [H, W] of 0 and 1
-        "A mask in the box; the padding is no product."
+        "A mask in the box; the padding is no product. Raises `AkvError` for one of another size."
         return self._carry(np.asarray(keyword_mask, dtype=np.float32), resize_mask, 0)
 
     def heatmap(self,
         attention_heatmap:np.ndarray, # A [h, w] in [0, 1]
     )->np.ndarray: # float32 [H, W] in [0, 1]
-        "A heatmap in the box; nobody looks at the padding."
+        "A heatmap in the box; nobody looks at the padding. Raises `AkvError` for one of another size."
         return self._carry(np.asarray(attention_heatmap, dtype=np.float32), resize_heatmap, 0)
 
     @property
@@ -101,7 +101,7 @@ def fit_geometry(
     mode:str='letterbox', # 'letterbox' shows all and pads; 'crop' fills the box
     around:tuple=None, # (x, y, width, height) of the product, which a crop keeps in sight; None: the middle
 )->Geometry:
-    "How a picture lies in a box without being squashed. Raises `AkvError` for another mode."
+    "How a picture lies in a box without being squashed. Raises `AkvError` for an unknown mode."
     check_geometry(mode)
     (h, w), (H, W) = size, box
     if mode == 'letterbox':

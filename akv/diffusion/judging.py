@@ -142,7 +142,7 @@ def held_out_loss(
 
 # %% ../../nbs/diffusion/11_judging.ipynb #8f3bdfa8
 def default_measures()->dict: # {name: picture -> A}
-    "The package's attention model, and the witnesses, which take part in nothing."
+    "akv's attention model, and the witnesses, which take no part in any edit."
     return dict(attention_model=predict_attention, **VERIFIERS)
 
 def log_odds(
@@ -184,7 +184,7 @@ def edit_orders(
     permuted:bool, # also with another scene's heatmap?
     seed:int, # of the choice of that scene
 )->list: # (scene index, alpha, A'); alpha is NaN for another scene's heatmap
-    "What is to be edited."
+    "The edits to make: each scene at each alpha and, if wanted, with another scene's heatmap."
     orders = [(i, alpha, modify_attention_heatmap(s['attention_heatmap'], s['keyword_mask'], alpha))
               for alpha in alphas for i, s in enumerate(scenes)]
     if not permuted or len(scenes) < 2: return orders

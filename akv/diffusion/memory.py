@@ -23,9 +23,9 @@ from .networks import ControlledDiffusion, torch_dtype
 def sd15_without_weights(
     control_channels:int=2, # C
     dtype='float32',        # of the frozen weights
-    lora_rank:int=0,
+    lora_rank:int=0,        # of low-rank changes to the UNet's attention; 0: none
 )->ControlledDiffusion:     # on the meta device
-    "A model of Stable Diffusion 1.5's shape that holds no weights; the tokenizer is akv-tiny's, in its 77 tokens."
+    "A model of Stable Diffusion 1.5's shape that holds no weights; the tokenizer is akv-tiny's, set to 77 tokens."
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
     text = CLIPTextConfig(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
                           num_attention_heads=12)

@@ -30,7 +30,7 @@ def _hint_widths(
 def fresh_controlnet(
     parts:DiffusionParts,
     control_channels:int=2, # C, 2 or 4
-    base_channels:int=64,   # b of `_hint_widths`
+    base_channels:int=64,   # b: its first convolutions are b/4, b/2, 3b/2 and 4b channels wide
 ): # ControlNetModel, float32, on the UNet's device
     "A copy of the UNet's encoder that adds nothing yet. Raises `AkvError` for other than 2 or 4 channels."
     if control_channels not in (2, 4): raise AkvError(f"control_channels is {control_channels!r}; it must be 2 or 4")
@@ -43,7 +43,7 @@ def fresh_controlnet(
 def torch_dtype(
     name, # float32, bfloat16, float16; no, bf16 and fp16 as settings have them; or a torch dtype
 ): # torch dtype
-    "The number format of a name. Raises `AkvError` for an unknown one."
+    "The torch dtype of a name. Raises `AkvError` for an unknown one."
     if isinstance(name, torch.dtype): return name
     names = dict(no='float32', fp32='float32', bf16='bfloat16', fp16='float16')
     name = names.get(name, name)
@@ -87,7 +87,7 @@ class ControlledDiffusion:
         fresh=False,              # make a ControlNet from the UNet even if the model comes with one
         single_file_config=None,  # for a checkpoint in one file: `config` of `load_parts`
     ):
-        "Raises `AkvError` for missing weights and settings that make no sense."
+        "Raises `AkvError` for missing weights, an unknown dtype or setting, and settings that contradict each other."
         config = _controlnet_config(controlnet_config)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.dtype, self.compile = torch_dtype(dtype), compile
@@ -132,7 +132,9 @@ class ControlledDiffusion:
 def add_lora(self:ControlledDiffusion,
     rank:int, # of the two thin matrices
 ):
-    "Add trainable low-rank changes to the frozen UNet's attention; they start as nothing (Hu et al., 2021)."
+    """Add trainable low-rank changes to the frozen UNet's attention; they start as nothing (Hu et al., 2021).
+
+    Raises `AkvError` where the model has LoRA already."""
     from peft import LoraConfig
     if self.lora_rank: raise AkvError(f"the model has LoRA of rank {self.lora_rank} already")
     self.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights='gaussian',
@@ -152,7 +154,9 @@ def trainable_parameters(self:ControlledDiffusion)->list: # of torch parameters,
 
 @patch(as_prop=True)
 def hash(self:ControlledDiffusion)->str: # 64 hex digits
-    "What makes its edits what they are: base, ControlNet, LoRA, dtype; computed anew each time."
+    """A hash of what decides its edits, computed anew at each call: ControlNet, LoRA, layout, dtype, and the base.
+
+    The base counts by its name and by the first and last convolution of its UNet."""
     def values(parameters): return [p.detach().float().cpu().numpy() for p in parameters]
     base = values([self.unet.conv_in.weight, self.unet.conv_out.weight])
     trained = values(self.trainable_parameters())
@@ -161,7 +165,7 @@ def hash(self:ControlledDiffusion)->str: # 64 hex digits
 # %% ../../nbs/diffusion/06_networks.ipynb #62de9377
 @patch
 def precision(self:ControlledDiffusion): # context manager
-    "The arithmetic of `dtype` for weights that are float32."
+    "Within this context weights in float32 compute in `dtype` (autocast)."
     if self.dtype == torch.float32 or self.device.type == 'meta': return contextlib.nullcontext()
     return torch.autocast(self.device.type, dtype=self.dtype)
 
@@ -205,7 +209,7 @@ def predict(self:ControlledDiffusion,
     control_scale=1., # of what the ControlNet adds; a number, or a tensor [B, 1, 1, 1]
     use_control=True, # False: the UNet alone
 ): # noise or velocity, as `prediction_type` says, [B, 4, h, w] float32
-    "One look at noisy latents; gradients reach ControlNet and LoRA. Raises `AkvError` for sizes that do not fit."
+    "Predict from noisy latents; gradients reach ControlNet and LoRA. Raises `AkvError` for sizes that do not fit."
     for net in (self.controlnet, self.unet):
         if self.compile and net._compiled_call_impl is None: # where torch's Module.compile keeps what it makes
             net.compile(backend='inductor' if self.compile is True else self.compile)
@@ -221,7 +225,7 @@ def predict(self:ControlledDiffusion,
                                         conditioning_scale=control_scale, return_dict=False)
         extra = dict(down_block_additional_residuals=[d.to(self.dtype) for d in down],
                      mid_block_additional_residual=mid.to(self.dtype))
-    # frozen weights in half precision need no autocast: a trainer's would only add its detours to float32
+    # frozen weights in half precision need no autocast: a trainer's would only take some steps through float32
     half = self.dtype != torch.float32 and self.device.type != 'meta'
     with torch.autocast(self.device.type, enabled=False) if half else contextlib.nullcontext():
         return self.unet(z_t.to(self.dtype), t, text.to(self.dtype), return_dict=False, **extra)[0].float()

@@ -26,7 +26,9 @@ def start_steps(
     strength:float,          # above 0, to 1: how far back towards noise
     num_inference_steps:int, # from pure noise
 ): # time steps left to do, falling
-    "Set a scheduler's steps and skip the noisiest, as diffusers' inpainting does. Raises `AkvError` if none is left."
+    """Set a scheduler's steps and skip the noisiest, as diffusers' inpainting does.
+
+    Raises `AkvError` for a strength out of range, or where no step is left."""
     if not 0 < strength <= 1: raise AkvError(f"strength is {strength}; it must lie above 0 and be at most 1")
     left = int(num_inference_steps * strength)
     if left < 1: raise AkvError(f"strength {strength} of {num_inference_steps} steps leaves none; raise one of them")
@@ -57,7 +59,7 @@ def denoise(
 # %% ../../nbs/diffusion/08_sampling.ipynb #c935b513
 def guided_prediction(
     predict,             # (z_t, t, text, control) -> prediction
-    z_t, t,
+    z_t, t,              # noisy latents [B, 4, h, w], and their time step
     text,                # [B, T, D]
     control,             # [B, C, H, W]
     null_text=None,      # [B, T, D] of empty prompts
@@ -67,7 +69,7 @@ def guided_prediction(
 ): # prediction
     """p + (g - 1) (p - p(no prompt)) + (c - 1) (p - p(reference control)), with p = p(prompt, control).
 
-    With one of them at 1 the other is classifier-free guidance (Ho and Salimans, 2022)."""
+    With either g or c at 1, the other is classifier-free guidance (Ho and Salimans, 2022)."""
     cases, weights = [(text, control)], []
     if guidance_scale != 1:
         cases.append((null_text, control)); weights.append(guidance_scale - 1)
@@ -85,12 +87,12 @@ class CrossFrameAttention:
     ): self.inner, self.frames = inner, frames
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **kwargs):
-        "Self-attention of [B, T, D]; what attends to something else already, and single frames, are left alone."
+        "Self-attention of [B, T, D]; cross-attention and single frames are left alone."
         if encoder_hidden_states is None and self.frames > 1: encoder_hidden_states = self.seen(hidden_states)
         return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
 
     def seen(self, x): # [B, T, D] -> [B, 2 T, D]
-        "The tokens of the first frame, then those of the frame before. Raises `AkvError` for a part of a scene."
+        "The tokens of the first frame, then those of the frame before. Raises `AkvError` for an incomplete scene."
         if len(x) % self.frames:
             raise AkvError(f"a batch of {len(x)} does not hold whole scenes of {self.frames} frames")
         x = x.unflatten(0, (-1, self.frames))                                   # [cases, frames, T, D]
@@ -100,7 +102,7 @@ class CrossFrameAttention:
 # %% ../../nbs/diffusion/08_sampling.ipynb #80f0d648
 @contextlib.contextmanager
 def cross_frame(
-    model,      # whose `unet` it is: a wrapper, or a pipeline of diffusers
+    model,      # has a `unet`: a wrapper, or a pipeline of diffusers
     frames:int, # of one scene, in order, in each batch; 1 changes nothing
 ):
     "Within this context the UNet's self-attention goes across the frames of a scene."

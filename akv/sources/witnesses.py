@@ -30,7 +30,7 @@ def centre_bias(
 def alexnet_attention(
     image, # uint8 [H, W, 3] RGB, any size and shape; or a list of pictures
 )->np.ndarray: # A [H, W] float32 in [0, 1], peak 1; as `predict_attention` for a list
-    "Attention heatmap of a picture, by the second model."
+    "Attention heatmap of a picture, by the second model. Raises `AkvError` for pictures that are not [H, W, 3]."
     return predict_attention(image, load_second_model())
 
 # %% ../../nbs/sources/08_witnesses.ipynb #8ff92a66
@@ -103,8 +103,8 @@ def predict_video_attention(
     """Yield the attention heatmap A [H, W] of every frame (float32 in [0, 1], peak 1), in order.
 
     Densities are mixed, not maps. Where nothing moves on its own, and in the first frame of a scene, the weight of
-    motion is the model's; movements of less than a pixel a frame count less. Raises `AkvError` for a weight outside
-    [0, 1], or a negative time."""
+    motion goes to the model; movements of less than a pixel a frame count less. Raises `AkvError` for a weight outside
+    [0, 1], a negative time, or a rate that is not above 0."""
     if not 0 <= motion <= 1 or smoothing < 0 or rate <= 0:
         raise AkvError(f'motion {motion} must be 0 or more and at most 1, smoothing '
                        f'({smoothing} s) 0 or more, and the rate ({rate} a second) above 0')
