@@ -26,7 +26,7 @@ from .editors.photometric import mean_energy
 from .editors.scene_source import SceneSource
 from .alignment import alpha_between, attention_proportion
 from .metrics import cc, drift, edit_difference, psnr, ssim, warping_error
-from .variants import treated_rows
+from .variants import asking_rows
 from .editing import side_by_side
 from .temporal import SceneTake
 
@@ -319,7 +319,7 @@ def read_check(
     "The manipulation check as it was written. Raises `TableError` where there is none."
     check = read_table(project.manipulation_check, ('video_id', 'scene_number', 'variant', 'requested_alpha', 'status'))
     for c in check.columns.drop(['video_id', 'variant', 'status']): check[c] = pd.to_numeric(check[c])
-    check['treated'] = treated_rows(check)
+    check['asked'] = asking_rows(check)
     return check
 
 # %% ../nbs/14_check.ipynb #c89fd5a1

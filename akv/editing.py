@@ -434,8 +434,7 @@ def edits_made(
 )->list: # [SceneEdit]; empty where nothing was planned, or the ad has no source video
     """What each variant does to each scene, as the last edit left it; no model is loaded.
 
-    `asked` is what the unit asks for: 1 for a placebo, and for a scene that the heatmap law refused.
-    Raises `TableError` where a planned edit has not been made."""
+    Edits that were planned and not made yet are left out. Raises `TableError` where a table of the variants is gone."""
     if not project.units_jsonl.is_file(): return []
     lines = map(json.loads, project.units_jsonl.read_text(encoding='utf-8').splitlines())
     units = [line for line in lines if line['video_id'] == video_id]
@@ -444,11 +443,15 @@ def edits_made(
     chosen = {k: v for k, v in entry['settings'].items() if k in ('window_type', 'ramp_seconds', 'equal_exposure')}
     windows, times = video_windows(project, video_id, entry['scenes'], **chosen), probe(video).times
     weights, edits = {v: windows.weights(v, times) for v in VARIANTS}, []
+    asked = {}
+    for v in VARIANTS:
+        table = read_table(project.variant_scenes_csv(video_id, v), ('scene_number', 'requested_alpha'))
+        asked[v] = dict(zip(table['scene_number'].astype(int), table['requested_alpha'].astype(float)))
     for u in units:
-        feather = read_json(project.outputs/'units'/u['unit']/'edit.json')['region']['feather']
-        source = SceneSource(project, video_id, u['scene_number'], feather)
+        n, made = u['scene_number'], project.outputs/'units'/u['unit']/'edit.json'
+        if not made.is_file(): continue
+        source = SceneSource(project, video_id, n, read_json(made)['region']['feather'])
         for v in u['variants']:
-            w = weights[v].get(u['scene_number'], np.zeros(0))
-            w = 0*w if u['kind'] == 'baseline' else w
-            edits.append(SceneEdit(source, v, u['unit'], tuple(w.tolist()), u.get('alpha', 1.)))
+            w = weights[v].get(n, np.zeros(0)) * (u['kind'] != 'baseline')
+            edits.append(SceneEdit(source, v, u['unit'], tuple(w.tolist()), asked[v].get(n, 1.)))
     return edits

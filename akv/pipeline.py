@@ -387,7 +387,7 @@ def dose_table(
     "The doses of each variant and the verdicts on its scenes, from the manipulation check."
     check, rows, verdicts = read_check(project), [], ['delivered', 'under_dosed', 'cannot']
     if video_ids is not None: check = check[check['video_id'].isin(video_ids)]
-    for (video_id, variant), group in check[check['treated']].groupby(['video_id', 'variant'], sort=False):
+    for (video_id, variant), group in check[check['asked']].groupby(['video_id', 'variant'], sort=False):
         counts = [int((group['status'] == verdict).sum()) for verdict in verdicts]
         alphas = group['requested_alpha'].iloc[0], group['delivered_alpha'].median()
         rows.append([video_id, variant, len(group), *alphas, *counts])

@@ -89,7 +89,7 @@ def _dose_rows(ad):
     witnesses, rows = _witnesses(ad.check), []
     columns = ['variant', 'scenes changed', 'asked', 'delivered', *(f"seen by {name}" for name in witnesses.values())]
     for variant in VARIANTS:
-        group = ad.check[ad.check['treated'] & (ad.check['variant'] == variant)]
+        group = ad.check[ad.check['asked'] & (ad.check['variant'] == variant)]
         if not len(group): continue
         counts = {status: int((group['status'] == status).sum()) for status in ('delivered', 'under_dosed', 'cannot')}
         rows.append([ad.name(variant), len(group), f"{group['requested_alpha'].iloc[0]:g}",
@@ -109,7 +109,7 @@ def _frame_grid(ad):
         cells.append(f'<div class="name">{ad.name(variant)}</div>')
         for n in ad.scenes:
             row, caption, kind = ad.rows.get((variant, n)), '', ''
-            if variant != 'baseline' and (row is None or not row.treated): kind = 'same'
+            if variant != 'baseline' and (row is None or not row.asked): kind = 'same'
             elif variant != 'baseline':
                 kind, caption = row.status, 'cannot' if row.status == 'cannot' else f'× {_digits(row.delivered_alpha)}'
             alt = f"scene {n}, {variant_words(variant)}"
@@ -126,7 +126,7 @@ def _most_middle_least(doses):
 def _before_after(ad):
     "Before and after: the scenes where full boost did most, least and middling, and the middle one of the reduction."
     doses = {v: {n: row.delivered_alpha for (variant, n), row in ad.rows.items()
-                 if variant == v and row.treated and row.status != 'cannot'} for v in ('full_boost', 'reduction')}
+                 if variant == v and row.asked and row.status != 'cannot'} for v in ('full_boost', 'reduction')}
     boosts, reductions = map(_most_middle_least, doses.values())
     chosen = [('full_boost', n) for n in boosts] + [('reduction', n) for n in reductions[1:2] or reductions]
     parts = []
@@ -152,7 +152,7 @@ def _motion_html(check, name):
     if check[['flicker_inside', 'drift']].isna().all(axis=None): return ''
     rows, columns = [], ['variant', *(words for words, _ in _MOTION_MEASURES.values())]
     for variant in VARIANTS:
-        group = check[(check['variant'] == variant) & (check['treated'] | (variant == 'baseline'))]
+        group = check[(check['variant'] == variant) & (check['asked'] | (variant == 'baseline'))]
         values = (group[c].max() if c == 'flicker_outside' else group[c].median() for c in _MOTION_MEASURES)
         if len(group): rows.append([name(variant), *map(_digits, values, (d for _, d in _MOTION_MEASURES.values()))])
     title = 'Steady or not'
@@ -171,15 +171,15 @@ def _motion_html(check, name):
 
 # %% ../nbs/17_report.ipynb #4f6d45a0
 def _number_table(ad):
-    "Every treated scene of the manipulation check."
+    "Every scene of the manipulation check that was to be changed."
     witnesses = _witnesses(ad.check)
     columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline',
                *witnesses.values(), 'change outside', 'region', 'energy', 'verdict']
-    treated = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].treated]
+    asked = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].asked]
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
              *(_digits(getattr(r, c)) for c in witnesses), f"{r.background_max_abs:g}", _percent(r.region_area),
-             _digits(r.edit_energy, 1), _badge(r.status)] for r in treated]
+             _digits(r.edit_energy, 1), _badge(r.status)] for r in asked]
     return _html_table(rows, columns, columns[1:-1])
 
 # %% ../nbs/17_report.ipynb #2ad95d48
@@ -202,7 +202,7 @@ def _ad_html(ad):
 # %% ../nbs/17_report.ipynb #d024d68d
 def _cards(check):
     "The study in six to eight numbers."
-    dosed, placebo = check[check['treated'] & (check['variant'] != 'placebo')], check[check['variant'] == 'placebo']
+    dosed, placebo = check[check['asked'] & (check['variant'] != 'placebo')], check[check['variant'] == 'placebo']
     boost = dosed.loc[dosed['requested_alpha'] > 1, 'delivered_alpha'].median()
     delivered = f"{100*(dosed['status'] == 'delivered').mean():.0f} %" if len(dosed) else '–'
     cards = [(check['video_id'].nunique(), 'ads'),
@@ -232,9 +232,9 @@ def _reason(project, row):
 def _shortfalls(project, check, faults):
     "What was left out or fell short, with the reasons."
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
-    treated = check.groupby(['video_id', 'variant'])['treated'].any()
-    idle = [(v, name) for (v, name), any_scene in treated.items() if name != 'baseline' and not any_scene]
-    short = [row for row in check.itertuples() if row.treated and row.status != 'delivered']
+    asked = check.groupby(['video_id', 'variant'])['asked'].any()
+    idle = [(v, name) for (v, name), any_scene in asked.items() if name != 'baseline' and not any_scene]
+    short = [row for row in check.itertuples() if row.asked and row.status != 'delivered']
     parts = [('Variants that treat no scene', ['video', 'variant', 'why'],
               [[escape(v), variant_words(name), 'no scene that can be treated lies in its window: it shows what the '
                 'baseline shows, and is no condition of an experiment'] for v, name in idle]),
