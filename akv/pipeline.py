@@ -290,6 +290,12 @@ def variants(self:Chain, video_id):
     inputs += [table] if table.is_file() else []
     key = content_hash(rows.astype(str).to_numpy().tolist(), inputs, maker.settings)
     if self.cache.is_done('variants', video_id, key) and video_id in read_json(p.manifest)['videos']: return
+    if by_hand := [path for path in self.cache.changed('variants', video_id, key) if path.suffix == '.png']:
+        idle = self.settings.editing.editor == 'photometric'
+        notice(f"{p.relative(by_hand[0])}{' and others' if by_hand[1:] else ''} of {video_id} was changed by hand and is kept"
+               + ('; the photometric editor does not follow heatmaps' if idle else '')
+               + f"; delete {p.relative(p.variants(video_id))} to have the heatmaps made anew")
+        return
     maker.create_all_variants_for_video(video_id)
     self.cache.mark('variants', video_id, key, [f for _, f in _contents(p.variants(video_id))])
 
@@ -355,7 +361,10 @@ def fingerprint(self:Chain, video_id)->str:
     source = [p.relative(video), video if video.is_file() else None] if video else None
     review = read_table(p.review_csv).to_numpy().tolist() if p.review_csv.is_file() else []
     weights = [path if path.is_file() else None for path in (ATTENTION_WEIGHTS, ALEXNET_WEIGHTS)]
-    parts = 'experiments', 'data', 'keywords', 'attention', 'video', 'editing'
+    parts = ['experiments', 'data', 'keywords', 'attention', 'video', 'editing']
+    if s.editing.editor != 'photometric':   # it follows the target heatmaps, with a model that may have been trained anew
+        parts.append('model')
+        weights += [_contents(folder) for folder in (p.variants(video_id), p.outputs/'training'/'best_model')]
     return content_hash(akv.__version__, weights, source, data, self.given.content(video_id),
                         p.keywords().get(video_id), [row for row in review if row[0] == video_id],
                         [getattr(s, part).model_dump() for part in parts])

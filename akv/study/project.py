@@ -352,11 +352,24 @@ class StageCache:
         key:str,    # content_hash of all that went in
     )->bool:        # whether nothing needs to be done
         "Whether the piece was made from the same input and all its files are still there."
+        files = self._files(stage, name, key)
+        return files is not None and all(_size(path) == size for path, size in files.items())
+
+    def changed(self,
+        stage:str,  # as for `is_done`
+        name:str,
+        key:str,
+    )->list:        # paths; empty where the piece was not made from this input
+        "The files of a piece that somebody has changed since it was made: they are there, with another size."
+        files = self._files(stage, name, key) or {}
+        return [path for path, size in files.items() if _size(path) not in (None, size)]
+
+    def _files(self, stage, name, key): # {path: size} of a piece that was made from this input, else None
         try: record = read_json(self._path(stage, name))
-        except TableError: return False
-        if not isinstance(record, dict) or record.get("key") != key: return False
+        except TableError: return None
+        if not isinstance(record, dict) or record.get("key") != key: return None
         files = record.get("files")
-        return isinstance(files, dict) and all(_size(self.project.resolve(p)) == size for p, size in files.items())
+        return {self.project.resolve(p): size for p, size in files.items()} if isinstance(files, dict) else None
 
     def mark(self,
         stage:str,  # 'scenes', 'masks', ...
