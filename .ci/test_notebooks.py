@@ -5,6 +5,7 @@ or an import that is missing in the module goes unseen. Here the exported cells 
 module, private ones too, stand in for them.
 """
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -43,6 +44,7 @@ def run_examples(path):
     "Run the examples of the notebook at `path`; the message of the first that fails, or None."
     cells, module_name = read(path)
     module = importlib.import_module(module_name)
+    logging.getLogger('akv').setLevel(logging.WARNING)   # one notebook's level is not to reach the next
     shell = CaptureShell(path)
     shell.user_ns.update({name: value for name, value in vars(module).items() if not name.startswith('__')})
     with working_directory(path.parent):
