@@ -1,6 +1,7 @@
 """What must hold of the package as a whole: light imports, one direction, declared requirements, a complete wheel."""
 import ast
 import configparser
+import functools
 import json
 import re
 import shutil
@@ -160,10 +161,16 @@ def settings():
     return config['DEFAULT']
 
 
+@functools.cache
+def installed():
+    "{top-level module: names of the distributions that brought it}; looking takes a second."
+    return packages_distributions()
+
+
 @each_module
 def test_what_modules_import_is_required(name):
     required = {normal(Requirement(one).name) for one in settings()['requirements'].split()}
-    distributions = packages_distributions()
+    distributions = installed()
     outside = {module.partition('.')[0] for module, _ in imports_of(name)} - sys.stdlib_module_names - {'akv'}
     missing = {one for one in outside if not {normal(found) for found in distributions.get(one, [])} & required}
     assert not missing, f'akv.{name} imports {sorted(missing)}, which settings.ini does not require'
