@@ -66,6 +66,12 @@ class KeywordSettings(_Section):
     "How the product is found."
     source: Literal["given", "clipseg"] = _field(
         "given", "where masks come from: given (your boxes or masks), or clipseg, which looks for the keyword", "name")
+    allow_box: bool = _field(
+        False, "where no outline is found, the box itself stands for the product; false: the scene is left out",
+        "true or false")
+    on_person: bool = _field(
+        False, "the product is on people (lipstick, glasses, a watch); false: skin and hair are never product",
+        "true or false")
     clipseg_model: str = _field(
         "CIDAS/clipseg-rd64-refined", "CLIPSeg: a name on the Hugging Face hub, or a folder", "name", min_length=1)
     threshold: float = _field(
