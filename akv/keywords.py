@@ -6,7 +6,7 @@
 __all__ = ['SceneMask', 'make_masks', 'accept_scene', 'reject_scene', 'replace_mask', 'follow_scene']
 
 # %% ../nbs/02_keywords.ipynb #fd04e2ef
-import contextlib, functools
+import contextlib, functools, os, shutil
 from collections.abc import Callable
 from pathlib import Path
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
-                             read_table, TableError, write_table)
+                             read_table, TableError, write_json, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
 from .study.project import parse_scene_name, read_scenes, resolve_path, scene_name, StageCache, write_provenance
 from .study.review import add_review
 from .study.settings import Settings
 from .media.decoding import iter_frames
-from .sources.boxes import boxes_of, parse_box, read_boxes
-from .sources.outlines import mask_from_boxes, mask_of_distance, signed_distance
+from .sources.boxes import BOX_COLUMNS, boxes_of, is_click, parse_box, parse_click, read_boxes
+from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
 from .sources.tracking import (anchor_of, followed, help_wanted, INTERVAL, judged_track, look_at_mask,
                                   shrunk_for_tracking, spans, TELLING)
 from .sources.mask_files import inverted_ones, orientation_of_mask, read_mask, ways_to_give_masks
@@ -30,18 +30,34 @@ from .sources.tracks import load_track
 # %% ../nbs/02_keywords.ipynb #a7a97fab
 @dataclass
 class _Seed:
-    "What is known of the product in one frame of a scene: boxes, or a mask."
+    "What is known of the product in one frame of a scene: boxes and clicks, or a mask."
     frame: int                                    # index in the video
     boxes: list = field(default_factory=list)     # boxes (x, y, width, height) around the product or its parts
     negative: list = field(default_factory=list)  # boxes of what is not product
     mask: Path | None = None                      # a mask file; counts more than boxes
     read: Callable = lambda path, max_pixels=None: read_mask(path, max_pixels)[0] # how to read it
     origin: str = 'a mask that was handed in'     # where the mask file comes from
+    clicks: list = field(default_factory=list)    # (x, y, kind); kind 1: on the product, 0: on what is not product
 
-    def draw(self, image, max_pixels): # uint8 [H,W,3]: the frame; refuse larger mask files -> float32 [H,W] of {0,1}
-        "The mask of this frame. Raises `ImageError` for an unreadable file, `AkvError` for a box outside the picture."
-        if self.mask is None: return mask_from_boxes(image, self.boxes, self.negative)
-        mask, (height, width) = self.read(self.mask, max_pixels), image.shape[:2]
+    @property
+    def given(self): return bool(self.boxes or self.mask or any(kind for _, _, kind in self.clicks))
+
+    @property
+    def place(self)->str: # in words
+        boxes = [f'box {",".join(map(str, box))}' for box in self.boxes]
+        clicks = [f'click {x},{y}' for x, y, kind in self.clicks if kind]
+        return f'frame {self.frame} ({"; ".join(boxes + clicks)})'
+
+    def draw(self, image, settings=None, allow_box=False): # uint8 [H,W,3]: the frame -> float32 [H,W] of {0,1}
+        """The mask of this frame.
+
+        Raises `ImageError` for an unreadable file, `AkvError` for a box outside the picture, and `NoOutline` where
+        nothing can be told from its surroundings, unless `allow_box`."""
+        settings = settings or Settings()
+        if self.mask is None:
+            on_person = settings.keywords.on_person
+            return mask_from_boxes(image, self.boxes, self.negative, self.clicks, on_person, allow_box)
+        mask, (height, width) = self.read(self.mask, settings.data.max_pixels), image.shape[:2]
         if abs(np.log(mask.shape[1]/mask.shape[0]/(width/height))) > .03:
             notice(f'{self.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its picture {width} x {height}: '
                    'another shape; it is stretched')
@@ -49,13 +65,14 @@ class _Seed:
 
 # %% ../nbs/02_keywords.ipynb #fd5152e5
 def _boxes_given(project, video_id, scenes, boxes):
-    "Seeds from a table of boxes (DataFrame or file), {scene number: [_Seed]}."
+    "Seeds from a table of boxes and clicks (DataFrame or file), {scene number: [_Seed]}."
     seeds, name = {}, 'boxes' if hasattr(boxes, 'columns') else boxes
     for line, row in enumerate(read_boxes(boxes).to_dict('records'), 2):
         if row['video_id'] != video_id: continue
         place = f'{name}, line {line}'
         try:
-            n, box = int(float(row['scene_number'])), parse_box([row[c] for c in ('x', 'y', 'width', 'height')])
+            n, click = int(float(row['scene_number'])), is_click(row)
+            box = parse_click([row['x'], row['y']]) if click else parse_box([row[c] for c in BOX_COLUMNS[3:7]])
             scene = scenes.loc[n]
             frame = int(float(row['frame'])) if row.get('frame') else int(scene.image_frame)
         except KeyError:
@@ -69,20 +86,26 @@ def _boxes_given(project, video_id, scenes, boxes):
             frames = f'frames {scene.start_frame} to {scene.end_frame - 1}'
             raise TableError(f'{place}: frame {frame} is not in scene {n} ({frames})')
         seed = seeds.setdefault(n, {}).setdefault(frame, _Seed(frame))
-        (seed.boxes if kind == 'product' else seed.negative).append(box)
+        if click: seed.clicks.append((*box[:2], int(kind == 'product')))
+        else: (seed.boxes if kind == 'product' else seed.negative).append(box)
     for n, frames in seeds.items():
-        bare = [f for f, seed in frames.items() if not seed.boxes]
-        if bare: raise TableError(f"{name}: scene {n} of {video_id} has a box of kind 'not' in frame {bare[0]}, "
-                                  "but none of kind 'product' there")
+        bare = [f for f, seed in frames.items() if not seed.given]
+        if bare: raise TableError(f"{name}: scene {n} of {video_id} has a box or click of kind 'not' in frame "
+                                  f"{bare[0]}, but none of kind 'product' there")
     return {n: list(frames.values()) for n, frames in seeds.items()}
 
 # %% ../nbs/02_keywords.ipynb #eb604def
-def _box_given(project, video_id, scenes, box):
-    "The seed of a clip of one scene."
+def _box_given(project, video_id, scenes, given):
+    "The seed of a clip of one scene, of (box or None, clicks)."
+    box, clicks = given
     if len(scenes) != 1:
         raise AkvError(f'{video_id} has {len(scenes)} scenes, one box is not enough; '
                        'give --boxes FILE with a row for each scene')
-    return {n: [_Seed(int(row.image_frame), [parse_box(box)])] for n, row in scenes.iterrows()}
+    boxes, clicks = [] if box is None else [parse_box(box)], [parse_click(click) for click in clicks]
+    seed = _Seed(int(scenes.image_frame.iloc[0]), boxes, clicks=clicks)
+    if not seed.given: raise AkvError(f'{video_id}: every click is on what is not product; '
+                                      'give a box around the product, or a click on it')
+    return {scenes.index[0]: [seed]}
 
 # %% ../nbs/02_keywords.ipynb #0b2c982a
 def _masks_given(project, video_id, scenes, folder):
@@ -114,6 +137,25 @@ def _masks_given(project, video_id, scenes, folder):
     for kind, names in kinds.items():
         more = f' and {len(names) - 3} more' if len(names) > 3 else ''
         notice(f'masks {", ".join(names[:3])}{more}: {kind}')
+    return seeds
+
+# %% ../nbs/02_keywords.ipynb #ae4d06df
+def _painted_files(project, video_id, n):
+    "{index in the video: mask file} of the frames of a scene, beside that of its image, in which somebody painted."
+    folder = project.keyword_mask(video_id, n).with_suffix('')
+    return {int(path.stem): path for path in sorted(folder.glob('[0-9]*.png')) if path.stem.isdecimal()}
+
+def _painted_given(project, video_id, scenes):
+    "Seeds from the masks that somebody painted in other frames than that of the scene image."
+    seeds = {}
+    for n, scene in scenes.iterrows():
+        first, stop = int(scene.start_frame), int(scene.end_frame)
+        for frame, path in _painted_files(project, video_id, n).items():
+            if first <= frame < stop:
+                seed = _Seed(frame, mask=path, read=load_mask, origin=f'painted in frame {frame}')
+                seeds.setdefault(n, []).append(seed)
+            else: notice(f'{project.relative(path)}: frame {frame} is not in scene {n} (frames {first} to '
+                         f'{stop - 1}); it counts for nothing, delete it')
     return seeds
 
 # %% ../nbs/02_keywords.ipynb #0897a5e7
@@ -165,6 +207,7 @@ def _find_seeds(project, video_id, scenes, **given):
     ways = [_boxes_given(project, video_id, scenes, project.boxes_csv)] if noted else []
     for way, value in given.items():
         ways.insert(0 if way == 'clipseg' else len(ways), _WAYS_TO_SAY[way](project, video_id, scenes, value))
+    ways.append(_painted_given(project, video_id, scenes))
     numbers = sorted({n for seeds in ways for n in seeds})     # of the same frame that of the later way counts
     return {n: list({seed.frame: seed for seeds in ways for seed in seeds.get(n, [])}.values()) for n in numbers}
 
@@ -236,7 +279,27 @@ class SceneMask:
         origin = self.project.keyword_mask(self.video_id, self.n).parent/'provenance.json'
         if self.path is None or self.by_hand(damaged_too=True): return self.path
         scenes = (read_json(origin).get('settings') or {}).get('scenes', {}) if origin.is_file() else {}
-        return None if scenes.get(str(self.n), '').startswith('boxes') else self.path
+        return None if scenes.get(str(self.n), '').startswith(('boxes', 'painted')) else self.path
+
+    @property
+    def painted(self)->dict: # {index in the video: file}
+        "The masks that a person painted in other frames than that of the scene image."
+        return _painted_files(self.project, self.video_id, self.n)
+
+    def paint(self,
+        frame,  # index in the video, not that of the scene image
+        mask,   # [H,W] of {0,1}; None: what was painted there counts no longer
+    )->None:
+        "Keep a mask that a person painted in a frame: from the next tracking on it is known there."
+        path = self.project.keyword_mask(self.video_id, self.n).with_suffix('')/f'{frame:06d}.png'
+        if mask is None: path.unlink(missing_ok=True)
+        else: save_mask(mask, path)
+
+    def forget(self):
+        "Remove mask and track, unless a person made the mask. Raises `ImageError` where that cannot be told."
+        if self.by_hand(): return
+        shutil.rmtree(self.project.keyword_track(self.video_id, self.n), ignore_errors=True)
+        if self.path: self.path.unlink()
 
     def write(self,
         mask,  # [H,W] of {0,1}
@@ -263,45 +326,140 @@ class _SmallFrames:
             self.kept[number] = {i: shrunk_for_tracking(f) for i, f in iter_frames(self.video, start, stop)}
         return self.kept[number][index]
 
-# %% ../nbs/02_keywords.ipynb #20b97c46
-def _write_track(project, video, video_id, n, scene, drawn):
-    "Follow masks {frame: mask} through a scene, write one for every frame; returns (the scene image's, all files)."
-    first, stop, folder = int(scene.start_frame), int(scene.end_frame), project.keyword_track(video_id, n)
-    size, known = next(iter(drawn.values())).shape, sorted(drawn)
-    if folder.is_dir():
-        for old in folder.glob('*.png'): old.unlink()
-    at_image, files, seen, frames = None, {}, {}, _SmallFrames(video, first, stop)
-    for index, distance in followed(frames, first, stop, {f: anchor_of(m, size) for f, m in drawn.items()}, INTERVAL):
-        mask = mask_of_distance(distance, size)
-        seen[index] = look_at_mask(frames[index], mask)
-        files[index] = save_mask(mask, folder/f'{index:06d}.png')
-        if index == scene.image_frame: at_image = mask
-    quality, where = judged_track(seen, known), f'scene {n} of {video_id}'
+# %% ../nbs/02_keywords.ipynb #e84d82d1
+def _stretches(first, stop, known):
+    "[(first frame, index after the last, known frames that it depends on)] of a scene; each known frame is its own."
+    ends = [(first, known[0], known[:1]), *((a + 1, b, [a, b]) for a, b in zip(known, known[1:])),
+            *((k, k + 1, [k]) for k in known), (known[-1] + 1, stop, known[-1:])]
+    return sorted(stretch for stretch in ends if stretch[0] < stretch[1])
+
+def _followed_in(frames, start, stop, anchors):
+    "Yields (index, signed distance) of a stretch; `anchors`: those that it depends on."
+    if start in anchors: yield start, anchors[start]
+    else:
+        first, end = min(start, *anchors), max(stop, *(k + 1 for k in anchors))
+        yield from ((i, d) for i, d in followed(frames, first, end, anchors, INTERVAL) if start <= i < stop)
+
+# %% ../nbs/02_keywords.ipynb #2112ad2b
+class _TrackFiles:
+    "The files of a scene's track: which stretches are kept, and how new masks take the place of old ones."
+    def __init__(self, folder):
+        self.folder, self.side, self.record = folder, folder/'.new', folder/'stretches.json'
+        self.before, self.after = {}, {}      # {name of a stretch: [hash of what went in, hash of its masks]}
+        with contextlib.suppress(TableError, OSError): self.before = read_json(self.record)
+
+    def path(self, frame): return self.folder/f'{frame:06d}.png'
+
+    def kept(self, start, stop, key):
+        "Whether the masks of a stretch are there and were made from what `key` is the hash of."
+        try: present = content_hash([self.path(i) for i in range(start, stop)])
+        except OSError: return False
+        return self.before.get(f'{start}-{stop}') == [key, present]
+
+    def note(self, start, stop, key):
+        "The masks of a stretch are complete, kept or beside."
+        masks = [new if (new := self.side/self.path(i).name).is_file() else self.path(i) for i in range(start, stop)]
+        self.after[f'{start}-{stop}'] = [key, content_hash(masks)]
+
+    def take_their_place(self, frames):
+        "Put the new masks in the place of the old ones; masks of other frames go. Returns {frame: file}."
+        files = {i: self.path(i) for i in frames}
+        for old in set(self.folder.glob('*.png')) - set(files.values()): old.unlink()
+        for new in self.side.glob('*.png'): os.replace(new, self.folder/new.name)
+        write_json(self.record, self.after)
+        return files
+
+    def __enter__(self): # one process at a time
+        self._lock = locked(self.folder)
+        self._lock.__enter__()
+        shutil.rmtree(self.side, ignore_errors=True)     # a kill may have left it
+        return self
+
+    def __exit__(self, *fault):
+        shutil.rmtree(self.side, ignore_errors=True)
+        return self._lock.__exit__(*fault)
+
+# %% ../nbs/02_keywords.ipynb #f756d827
+def _say_where_lost(project, video_id, n, quality, known, files):
+    "Notices about a track: in which frames it may be wrong, and that nothing can tell."
+    where = f'scene {n} of {video_id}'
     usual = quality.colour_separation[quality.frame.isin(known)].mean()
     if usual < TELLING: notice(f'{where}: the product has nearly the colours of its surroundings (separation '
                                f'{usual:.2f}): nothing here can tell whether its track is right; look at it')
     if (frame := help_wanted(quality, known)) is not None:
         mask = load_mask(files[frame])
-        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8)) if mask.any() else (0, 0, *size[::-1])
+        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8)) if mask.any() else (0, 0, *mask.shape[::-1])
         notice(f'{where}: the mask may have left the product in frames {spans(quality.frame[quality.flagged])}; look '
                f'at {project.relative(files[frame])}. If it has, add this line to data/boxes.csv, with the box put '
                f'right: {video_id},{n},{frame},{x},{y},{width},{height},product')
-    return at_image, [*files.values(), write_table(quality, folder/'quality.csv')]
+
+# %% ../nbs/02_keywords.ipynb #20b97c46
+def _write_track(project, video, video_id, n, scene, drawn, content, on_frame):
+    "Follow masks {frame: mask} through a scene, a mask for every frame; returns (the scene image's, all files)."
+    first, stop = int(scene.start_frame), int(scene.end_frame)
+    size, known, seen, done, at_image = next(iter(drawn.values())).shape, sorted(drawn), {}, 0, None
+    anchors, frames = {f: anchor_of(m, size) for f, m in drawn.items()}, _SmallFrames(video, first, stop)
+    with _TrackFiles(project.keyword_track(video_id, n)) as track:
+        plan = []
+        for start, end, ends in _stretches(first, stop, known):
+            key = content_hash(_MASKS_VERSION, content, INTERVAL, start, end, [(k, drawn[k]) for k in ends])
+            plan.append((start, end, ends, key, track.kept(start, end, key)))
+        total = sum(end - start for start, end, *_, kept in plan if not kept)
+        for start, end, ends, key, kept in plan:
+            if kept: masks = ((i, load_mask(track.path(i))) for i in range(start, end))
+            else: masks = ((i, mask_of_distance(distance, size)) for i, distance in
+                           _followed_in(frames, start, end, {k: anchors[k] for k in ends}))
+            for index, mask in masks:
+                seen[index] = look_at_mask(frames[index], mask)
+                if index == scene.image_frame: at_image = mask
+                if kept: continue
+                save_mask(mask, track.side/f'{index:06d}.png')
+                done += 1
+                if on_frame: on_frame(done, total)
+            track.note(start, end, key)
+        quality = judged_track(seen, known)
+        files = track.take_their_place(range(first, stop))
+        written = [*files.values(), track.record, write_table(quality, track.folder/'quality.csv')]
+    _say_where_lost(project, video_id, n, quality, known, files)
+    return at_image, written
 
 # %% ../nbs/02_keywords.ipynb #207589bd
-def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, max_pixels):
-    "Make mask and track of a scene from its seeds, and return the files. With `keep` the mask stays as it is."
+def _no_outline(project, video_id, n, seeds):
+    "Why what seeds say of a scene is of no use, and how to mend that in a line."
+    boxes, frame = [box for seed in seeds for box in seed.boxes], seeds[0].frame
+    x, y, width, height = boxes[0] if boxes else (0, 0, 0, 0)
+    what, row = (('a click on the product', f'{x + width//2},{y + height//2},0,0') if boxes else
+                 ('a box around the product', 'X,Y,WIDTH,HEIGHT'))
+    mask = project.relative(project.keyword_mask(video_id, n))
+    return (f'no outline: in {", ".join(seed.place for seed in seeds)} '
+            f'the product cannot be told from its surroundings; add {what} to data/boxes.csv, such as '
+            f'{video_id},{n},{frame},{row},product (put the numbers right), or draw {mask}, '
+            'or let boxes stand for products (keywords.allow_box: true)')
+
+def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, content=None, on_frame=None):
+    """Make mask and track of a scene from its seeds; the files, and whether some seed has no outline.
+
+    With `keep` the mask stays as it is. Raises `NoOutline` where no seed has one and boxes may not stand for it."""
+    allow_box, drawn, bare = settings.keywords.allow_box, {}, []
     if video is None: images = {int(scene.image_frame): load_image(project.find_scene_images(video_id)[n])}
     else: images = dict(pair for seed in seeds for pair in iter_frames(video, seed.frame, seed.frame + 1))
-    drawn = {seed.frame: seed.draw(images[seed.frame], max_pixels) for seed in seeds if seed.frame in images}
+    for seed in seeds:
+        if seed.frame not in images: continue
+        try: drawn[seed.frame] = seed.draw(images[seed.frame], settings)
+        except NoOutline:
+            bare.append(seed)
+            if allow_box: drawn[seed.frame] = seed.draw(images[seed.frame], settings, allow_box=True)
+    if bare and not drawn: raise NoOutline(_no_outline(project, video_id, n, bare))
+    if bare and not allow_box:
+        notice(f'scene {n} of {video_id}: {_no_outline(project, video_id, n, bare)}; its other masks and boxes count')
     if not any(mask.any() for mask in drawn.values()):
         notice(f'scene {n} of {video_id}: the mask is empty; draw one or leave the scene out')
         video = None
     mask, files = drawn.get(int(scene.image_frame)), []
     exact = video is None or (mask is not None and any(seed.mask for seed in seeds))   # as it was given, to the pixel
-    if video is not None: tracked, files = _write_track(project, video, video_id, n, scene, drawn)
+    if video is not None: tracked, files = _write_track(project, video, video_id, n, scene, drawn, content, on_frame)
     if not exact: mask = tracked
-    return files if keep or mask is None else [*files, SceneMask(project, video_id, n).write(mask)]
+    return files if keep or mask is None else [*files, SceneMask(project, video_id, n).write(mask)], bool(bare)
 
 # %% ../nbs/02_keywords.ipynb #1c606987
 def _planned(project, video_id, scenes, found):
@@ -332,37 +490,54 @@ def _planned(project, video_id, scenes, found):
     return plan
 
 # %% ../nbs/02_keywords.ipynb #b4d4a8dc
-def _note_origin(project, video_id, plan):
-    "`provenance.json` in the folders of masks and tracks: for each scene where its mask comes from."
+def _note_origin(project, video_id, plan, without=None):
+    """`provenance.json` in the folders of masks and tracks: for each scene where its mask comes from.
+
+    `without`: {scene number: why it has no mask} of the planned scenes, where that is known already."""
     folders = project.keyword_mask(video_id, 1).parent, project.keyword_track(video_id, 1).parent
     path, there = folders[0]/'provenance.json', {str(n) for n in project.find_keyword_masks(video_id)}
-    known = (read_json(path).get('settings') or {}).get('scenes', {}) if path.is_file() else {}
+    settings = read_json(path).get('settings') or {} if path.is_file() else {}
+    known, left_out = settings.get('scenes', {}), settings.get('left_out', {})
     scenes = {n: known[n] for n in known if n in there}
+    made = {str(n) for n, _, _ in plan if without is not None}
+    left_out = {n: why for n, why in left_out.items() if n not in there | made}
+    left_out |= {str(n): why for n, why in (without or {}).items()}
     for n, (first, *others), kept in plan:
         origin = 'a mask made by hand' if kept else first.origin if first.mask else 'boxes'
-        more = f', and frame {spans(sorted(seed.frame for seed in others))} by boxes' if others else ''
+        ways = dict(boxes=[s.frame for s in others if not s.mask], hand=[s.frame for s in others if s.mask])
+        more = ''.join(f', and frame {spans(sorted(frames))} by {way}' for way, frames in ways.items() if frames)
         scenes[str(n)] = origin + more
-    scenes = dict(sorted(scenes.items(), key=lambda item: int(item[0])))
+    def in_order(notes): return dict(sorted(notes.items(), key=lambda item: int(item[0])))
+    scenes = in_order({n: origin for n, origin in scenes.items() if n not in left_out or without is None})
+    notes = dict(scenes=scenes) | (dict(left_out=in_order(left_out)) if left_out else {})
     for folder in folders if plan else ():
         write_provenance(folder, project.relative(project.scene_cuts(video_id)),
                          'GrabCut in boxes, CLIPSeg, or masks as given; followed by DIS optical flow',
-                         dict(refit_interval=INTERVAL, scenes=scenes))
+                         dict(refit_interval=INTERVAL, **notes))
 
 # %% ../nbs/02_keywords.ipynb #80738aea
 _MASKS_VERSION = 2   # of what this chapter does: a higher number makes masks anew
 
-def _make_planned(project, video_id, scenes, plan, max_pixels):
-    "Make what is planned and not yet done."
-    video, cache = _video_to_follow(project, video_id), StageCache(project)
+def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
+    "Make what is not yet done; {scene number: why it has no mask}, where it has none. `on_frame`: as `follow_scene`."
+    video, cache, without, options = _video_to_follow(project, video_id), StageCache(project), {}, settings.keywords
     content = content_hash(video) if video else None
     for n, seeds, keep in tqdm(plan, desc=f'masks of {video_id}', disable=None):
         scene, name = scenes.loc[n], scene_name(video_id, n, None)
         frames = [int(scene[c]) for c in ('start_frame', 'end_frame', 'image_frame')]
-        known = [(s.frame, s.boxes, s.negative, content_hash(s.read(s.mask)) if s.mask else None) for s in seeds]
+        known = [(s.frame, s.boxes, s.negative, s.clicks, options.on_person,
+                  content_hash(s.read(s.mask)) if s.mask else None) for s in seeds]
         key = content_hash(_MASKS_VERSION, content, frames, keep, known)
-        if cache.is_done('masks', name, key): continue
-        files = _make_scene_mask(project, video, video_id, n, scene, seeds, keep, max_pixels)
-        cache.mark('masks', name, key, files)
+        bare_key = content_hash(key, options.allow_box)    # of scenes that this setting makes different
+        if any(cache.is_done('masks', name, each) for each in (key, bare_key)): continue
+        work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame
+        try: files, bare = _make_scene_mask(*work)
+        except NoOutline as error:
+            without[n] = str(error)
+            SceneMask(project, video_id, n).forget()       # it would be of an earlier box
+            continue
+        cache.mark('masks', name, bare_key if bare else key, files)
+    return without
 
 # %% ../nbs/02_keywords.ipynb #fb434fd5
 def make_masks(
@@ -373,27 +548,35 @@ def make_masks(
     masks=None,    # folder of mask files
     settings=None, # akv.study.settings.Settings; None: the defaults
     source=None,   # 'clipseg': found by the video's keyword; else what is given says it
+    clicks=(),     # with or without the box: (x, y, kind), 'x,y' on the product or 'x,y,not' on what is not product
 )->dict:           # {scene number: path of its mask}
     """Write the mask of every scene and, followed through the scene, of every frame; what was done is not done again.
 
-    Scenes of which nothing is known get no mask, with a notice. Raises `AkvError`, which lists the ways, where nothing
-    says where the product is; `TableError` for boxes that do not fit the scenes."""
+    Scenes of which nothing is known, or in which no outline is found, get no mask, with a notice. Raises `AkvError`,
+    which lists the ways, where nothing says where the product is; `NoOutline` where no scene is left; `TableError` for
+    boxes that do not fit the scenes."""
     settings, scenes = settings or Settings(), _scene_table(project, video_id)
-    given = dict(box=box, boxes=boxes, masks=masks, clipseg=settings if source == 'clipseg' else None)
+    one = None if box is None and not clicks else (box, clicks)
+    given = dict(box=one, boxes=boxes, masks=masks, clipseg=settings if source == 'clipseg' else None)
     if source is not None and given.get(source) is None:
         raise AkvError(f'mask source {source!r}: choose clipseg, or give box, boxes or masks itself')
     found = _find_seeds(project, video_id, scenes, **given)
     plan = _planned(project, video_id, scenes, found)
-    for n, path in project.find_keyword_masks(video_id).items():   # akv's own, of scenes that are gone or now empty
-        if (n in scenes.index and found.get(n, True)) or SceneMask(project, video_id, n).by_hand(): continue
-        path.unlink()
-        for file in project.keyword_track(video_id, n).glob('*'): file.unlink()
+    for n in project.find_keyword_masks(video_id):   # akv's own, of scenes that are gone or now empty
+        if n not in scenes.index or not found.get(n, True): SceneMask(project, video_id, n).forget()
     there = project.find_keyword_masks(video_id)
     if not plan and not there:
         why = 'CLIPSeg finds no such product' if source == 'clipseg' else 'nothing says where the product is'
         raise AkvError(f'{video_id}: {why}. {ways_to_give_masks(video_id)}')
     _note_origin(project, video_id, plan)
-    _make_planned(project, video_id, scenes, plan, settings.data.max_pixels)
+    without = _make_planned(project, video_id, scenes, plan, settings)
+    if plan: _note_origin(project, video_id, plan, without)
+    if without:
+        there = project.find_keyword_masks(video_id)
+        head = 'scenes are left out' if there else 'no scene is left'
+        told = '\n'.join([f'{video_id}: {head}', *(f'  scene {n}: {why}' for n, why in without.items())])
+        if not there: raise NoOutline(told)
+        notice(told)
     bare = sorted(set(scenes.index) - {n for n, _, _ in plan} - set(there))
     if bare: notice(f'{video_id}: no mask for scene {", ".join(map(str, bare))}; '
                     'give a box or a mask, or these scenes are left out')
@@ -471,10 +654,12 @@ def follow_scene(
     video_id,       # text
     n,              # scene number
     settings=None,  # akv.study.settings.Settings; None: the defaults
+    on_frame=None,  # called with (frames done, frames to do) after each; what it raises ends it: all stays as it was
 ):                  # the track, {frame: mask}
     """Follow the mask of one scene through its frames, from all that is known; does nothing where that was done.
 
-    Raises `AkvError` where nothing is known of the scene, or its video is not there."""
+    Only the stretches are followed that depend on what has changed. Raises `AkvError` where nothing is known of the
+    scene, or its video is not there, and `NoOutline` where no outline is found."""
     scenes, scene = _scene_table(project, video_id), SceneMask(project, video_id, n)
     frame = scene.image_frame
     if scene.video is None:
@@ -482,11 +667,13 @@ def follow_scene(
                        'so that nothing can be followed')
     plan = _planned(project, video_id, scenes, _find_seeds(project, video_id, scenes))
     seeds, keep = next(((seeds, keep) for k, seeds, keep in plan if k == n), ([], False))
-    if (mask := scene.given) and all(seed.frame != frame for seed in seeds):
-        seeds, keep = [_Seed(frame, mask=mask, read=load_mask), *seeds], True
-    elif seeds: _note_origin(project, video_id, [(n, seeds, keep)])
+    mask = scene.given
+    by_mask = mask is not None and all(seed.frame != frame for seed in seeds)
+    if by_mask: seeds, keep = [_Seed(frame, mask=mask, read=load_mask), *seeds], True
     if not seeds: raise AkvError(f'scene {n} of {video_id} has no mask yet; draw one and save it')
-    _make_planned(project, video_id, scenes, [(n, seeds, keep)], (settings or Settings()).data.max_pixels)
+    without = _make_planned(project, video_id, scenes, [(n, seeds, keep)], settings or Settings(), on_frame)
+    if not by_mask: _note_origin(project, video_id, [(n, seeds, keep)], without)
+    if without: raise NoOutline(f'scene {n} of {video_id}: {without[n]}')
     _name_mask(project, video_id, n)
     return load_track(project, video_id, n)
 
