@@ -15,6 +15,7 @@ from .study.files import IdError, ImageError, TableError, write_table
 from .study.images import load_heatmap, load_image, load_mask, mask_like
 from .study.project import parse_scene_name, Project, safe_id, SCENE_PATTERN, VALID_SCENES_COLUMNS
 from .study.review import rejections
+from .sources.tracks import doubtful_frames, line_to_mend, why_no_mask
 
 # %% ../nbs/04_validation.ipynb #830665c1
 def _table(rows, columns):
@@ -87,7 +88,8 @@ def _scene_faults(project, video_id, n, files, max_pixels):
         path = files[kind].get(n)
         if path is None:
             expected = project.relative(places[kind](video_id, n))
-            faults.append((expected, f"{name} missing: expected {expected}"))
+            why = why_no_mask(project, video_id, n) if kind == "mask" else ""
+            faults.append((expected, why or f"{name} missing: expected {expected}"))
             continue
         values, reason = read_scene_file(kind, path, max_pixels)
         if values is not None: arrays[kind] = values
@@ -114,6 +116,17 @@ def scene_doubts(
     if A.min() == A.max(): yield "attention", "attention heatmap constant: it does not say where viewers look"
     elif not (mask_like(np.asarray(M, np.float32), A)*A).any():
         yield "mask", "no attention on the product: the heatmap is zero inside the mask, and no alpha changes that"
+
+# %% ../nbs/04_validation.ipynb #91013265
+def _track_doubts(project, video_id, n): # yields (file, reason)
+    "Whether the scene's track was flagged, and the line that mends it."
+    path = project.keyword_track(video_id, n)/"quality.csv"
+    try:
+        if not (frames := doubtful_frames(project, video_id, n)): return
+        line = line_to_mend(project, video_id, n, frames)
+    except (ImageError, TableError) as error: yield path, f"track unreadable: {error}"; return
+    yield path, (f"track doubtful: the mask may have left the product in {len(frames)} frames, from {frames[0]} on; "
+                 f"add {line} to data/boxes.csv, with the box put right, or look at it and accept the scene")
 
 # %% ../nbs/04_validation.ipynb #bcbfa641
 class _Findings:
@@ -168,6 +181,7 @@ def _validate_video(project, video_id, keyword, no_keyword, rejected, max_pixels
         paths = [files[kind][n] for kind in _NAMES]
         findings.valid.append((video_id, n, keyword, *map(project.relative, paths), paths[0].name))
         doubts = [(project.relative(files[kind][n]), reason) for kind, reason in scene_doubts(arrays)]
+        doubts += [(project.relative(path), reason) for path, reason in _track_doubts(project, video_id, n)]
         findings.warnings += [(video_id, n, *doubt) for doubt in doubts]
     return len(scenes)
 
