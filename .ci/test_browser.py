@@ -47,7 +47,8 @@ def study(tmp_path_factory):
     boxes = boxes[(boxes.video_id == 'demo_box') & boxes.scene_number.isin([str(n) for n in SCENES])]
     boxes = boxes.assign(video_id='ad', frame=[str(FRAMES*i + FRAMES//2) for i in range(len(SCENES))])
     for c in ('x', 'y', 'width', 'height'): boxes[c] = [str(int(v)//2) for v in boxes[c]]
-    make_masks(project, 'ad', boxes=boxes)
+    write_table(boxes, project.boxes_csv)
+    make_masks(project, 'ad')
     for n in SCENES: save_heatmap(centre_bias(SIZE[::-1]), project.attention_heatmap('ad', n))
     write_table(pd.DataFrame({'_id': ['ad'], 'keyword_list[0]': ['biscuits']}), project.keywords_csv)
     assert len(write_valid_scenes(project).valid) == len(SCENES)
@@ -201,6 +202,72 @@ def test_mask_editor(opened, study):
     kept = read_table(study.boxes_csv)
     kept = kept[(kept.video_id == 'ad') & (kept.scene_number == '1')]
     assert len(kept) == 1 and abs(float(kept.width.iloc[0]) - .8*SIZE[0]) < 1.5
+
+
+def test_mask_editor_clicks(opened, study):
+    "Left, right and Shift with the click tool; each is answered with an outline; undo, and clicks faster than the answers."
+    page = opened(['from akv.widgets import MaskEditor', "editor = MaskEditor(('ad', 2))\neditor"], '.akv-editor')
+    canvas = '.akv-editor .akv-canvas'
+    painted(page, canvas)
+    drawing, read = page.locator(f'{canvas}-drawing'), lambda text: json.loads(browser.run_python(page, f'import json; print(json.dumps({text}))'))
+    drawing.scroll_into_view_if_needed()
+    box = drawing.bounding_box()
+    def click(x, y, **how): drawing.click(position=dict(x=x*box['width'], y=y*box['height']), **how)
+    page.evaluate("""canvas => { window.waits = []; let begun
+        document.querySelector(canvas).addEventListener('pointerdown', () => { begun = performance.now() })
+        new MutationObserver(() => { if (begun) window.waits.push(performance.now() - begun); begun = 0 })
+            .observe(document.querySelector(canvas), { attributeFilter: ['data-painted'] }) }""", canvas)
+    page.locator(canvas).focus()
+    page.keyboard.press('c')
+    page.wait_for_function("document.querySelector('.akv-canvas-drawing').dataset.tool == 'click'")
+    places = (.5, .4, {}), (.05, .05, dict(button='right')), (.95, .95, dict(modifiers=['Shift']))
+    for i, (x, y, how) in enumerate(places):
+        count = painted(page, canvas)
+        click(x, y, **how)
+        count = painted(page, canvas, count)
+        assert len(read('editor.clicks')) == i + 1 and read('len(editor.canvas.outline)') > 0
+    assert page.locator('.lm-Menu').count() == 0                       # the right button opens no menu
+    assert [c['kind'] for c in read('editor.clicks')] == ['product', 'not', 'not']
+    assert abs(read('editor.clicks')[1]['x'] - .05*SIZE[0]) < 1.5
+    waits = page.evaluate('window.waits')
+    print('from click to outline, ms:', [round(ms) for ms in waits])
+    assert len(waits) == 3 and min(waits) < 1000                       # 300 ms where nothing else runs
+    if folder := os.environ.get('AKV_SHOTS'): page.screenshot(path=Path(folder)/'clicks.png')
+    page.keyboard.press('z')
+    page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('2 clicks')")
+    browser.run_python(page, 'calls, show = [], editor._show_mask\neditor._show_mask = lambda **traits: (calls.append(1), __import__("time").sleep(.3), show(**traits))')
+    for i in range(6): page.mouse.click(box['x'] + (.4 + .03*i)*box['width'], box['y'] + .4*box['height'])
+    page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('8 clicks')")
+    answers = read('len(calls)')
+    assert len(read('editor.clicks')) == 8 and answers < 6, answers     # those that came meanwhile are answered together
+    page.keyboard.press('z')
+    page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('7 clicks')")
+
+
+def test_mask_editor_track(opened, study):
+    "A correction in another frame is tracked; `n` and `p` go to the frames that look wrong."
+    from akv.sources.tracks import load_track
+    track = load_track(study, 'ad', 3)
+    before = {frame: path.stat().st_mtime_ns for frame, path in track.paths.items()}
+    page = opened(['from akv.widgets import MaskEditor', "editor = MaskEditor(('ad', 3))\neditor"], '.akv-editor')
+    canvas = '.akv-editor .akv-canvas'
+    painted(page, canvas)
+    first, last = min(track), max(track)
+    browser.run_python(page, f'editor.flagged = [{first}, {last}]')
+    page.locator(canvas).focus()
+    page.keyboard.press('n')
+    page.wait_for_function(f"document.querySelector('.akv-canvas-caption').innerText.includes('frame {last}')")
+    drag(page, page.locator(f'{canvas}-drawing'), (.2, .05), (.9, .4))
+    page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('1 box')")
+    page.keyboard.press('d')                                # what the box leads to is not the matter here
+    drag(page, page.locator(f'{canvas}-drawing'), (.4, .3), (.6, .3))
+    page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('1 stroke')")
+    page.keyboard.press('t')
+    page.locator('.akv-editor .akv-message-line', has_text='Tracked').wait_for()
+    browser.run_python(page, 'pass')
+    after = {frame: path.stat().st_mtime_ns for frame, path in load_track(study, 'ad', 3).paths.items()}
+    middle = (first + last + 1)//2                          # the scene image: before it nothing depends on the last frame
+    assert all((after[i] == before[i]) == (i <= middle) for i in after), (before, after)
 
 
 def test_compare(opened, study):

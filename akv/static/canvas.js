@@ -1,4 +1,4 @@
-// One picture that can be painted on: layers over a scene, boxes and brush strokes, and keys. The Python side is
+// One picture that can be painted on: layers over a scene, boxes, clicks, brush strokes, and keys. The Python side is
 // `Canvas` in akv/ui/canvas.py; the two share the traits that stand there (`model.get`, `model.set`).
 // `render` runs once for each place where the widget is shown. It puts two canvases on top of each other, one with the
 // picture and its layers, one with what is being drawn, and then only reacts: to changes made in Python, to the
@@ -7,7 +7,8 @@
 
 const LAYERS = ['image', 'heat', 'mask', 'outline'];                 // from the lowest to the highest
 const INK = {product: '#ffffff', not: '#ffb000', brush: '#ff40ff', erase: '#40c4ff'};
-const PRODUCES = {box: 'product', not_box: 'not', brush: 'brush', erase: 'erase'};   // tool -> kind of shape
+const DOT = {product: '#40a0ff', not: '#ffb000'};                     // of clicks
+const PRODUCES = {box: 'product', not_box: 'not', click: 'product', brush: 'brush', erase: 'erase'};   // tool -> shape
 const LEAST = 3;                                                      // CSS pixels; a smaller box was a slip
 
 const part = (name, kind, parent) => {
@@ -136,6 +137,20 @@ function render({ model, el }) {
       context.stroke(path);
     }
   };
+  const draw_click = (context, shape, scale) => {   // a disc with a plus, a square with a minus: colour is not needed
+    const unit = window.devicePixelRatio || 1, size = 7 * unit, x = shape.x * scale, y = shape.y * scale;
+    const dot = new Path2D(), sign = new Path2D();
+    if (shape.kind === 'product') dot.arc(x, y, size, 0, 2 * Math.PI);
+    else dot.rect(x - size, y - size, 2 * size, 2 * size);
+    sign.moveTo(x - size / 2, y);
+    sign.lineTo(x + size / 2, y);
+    if (shape.kind === 'product') { sign.moveTo(x, y - size / 2); sign.lineTo(x, y + size / 2); }
+    Object.assign(context, { fillStyle: DOT[shape.kind], strokeStyle: '#000000', lineWidth: 2 * unit });
+    context.setLineDash([]);
+    context.fill(dot);
+    context.stroke(dot);
+    context.stroke(sign);
+  };
   const draw_shape = (context, shape, scale) => {
     const path = new Path2D();
     if (shape.points) {
@@ -146,7 +161,8 @@ function render({ model, el }) {
       context.setLineDash([]);
       context.stroke(path);
       context.globalAlpha = 1;
-    } else {
+    } else if (!shape.width && !shape.height) draw_click(context, shape, scale);
+    else {
       path.rect(shape.x * scale, shape.y * scale, shape.width * scale, shape.height * scale);
       line(context, path, INK[shape.kind], 2, shape.kind === 'not' ? [8, 6] : []);
     }
@@ -177,15 +193,27 @@ function render({ model, el }) {
     Object.assign(stroke, { x: Math.min(x, start[0]), y: Math.min(y, start[1]),
                             width: round(Math.abs(x - start[0])), height: round(Math.abs(y - start[1])) });
   };
+  const add = shape => {
+    model.set('shapes', [...model.get('shapes'), shape]);
+    model.set('drawn_on', shown);           // Python may have gone on to another picture meanwhile
+    model.save_changes();
+  };
   let finger = null;                        // whose stroke it is: a second finger, or a palm, counts for nothing
   const other = event => stroke && event.pointerId !== finger;
   drawing.addEventListener('pointerdown', event => {
-    if (event.button !== 0 || stroke) return;
+    const clicking = tool() === 'click';
+    if (stroke || (event.button !== 0 && !(clicking && event.button === 2))) return;
     host.focus({ preventScroll: true });
     event.preventDefault();
     const kind = PRODUCES[tool()];
     start = place(event);
     if (!kind) { model.send({ click: start }); return; }
+    if (clicking) {                         // Ctrl and click is a Mac's right button
+      const not = event.button === 2 || event.shiftKey || event.ctrlKey, inside = size().map(side => side - .01);
+      const [x, y] = start.map((value, axis) => Math.min(value, inside[axis]));
+      add({ kind: not ? 'not' : 'product', x, y, width: 0, height: 0 });
+      return;
+    }
     finger = event.pointerId;
     drawing.setPointerCapture(finger);
     stroke = kind === 'brush' || kind === 'erase' ? { kind, radius: model.get('brush'), points: [start] } : { kind };
@@ -210,11 +238,12 @@ function render({ model, el }) {
     stroke = null;
     if (shape.points || (shape.width >= least && shape.height >= least)) {
       if (shape.points) fresh.push(shape);
-      model.set('shapes', [...model.get('shapes'), shape]);
-      model.set('drawn_on', shown);         // Python may have gone on to another picture meanwhile
-      model.save_changes();
+      add(shape);
     }
     draw();
+  });
+  drawing.addEventListener('contextmenu', event => {        // neither the browser's menu nor the notebook's
+    if (tool() === 'click') { event.preventDefault(); event.stopPropagation(); }
   });
   const cancel = () => { stroke = null; draw(); };
   for (const kind of ['pointercancel', 'lostpointercapture'])

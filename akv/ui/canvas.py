@@ -160,7 +160,7 @@ class Canvas(anywidget.AnyWidget):
     width = traitlets.Int(480, help='shown width, CSS pixels; less where the page is narrower').tag(sync=True)
     size = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0),
                            help='(width, height) of the full image, pixels; (0, 0): those of `image`').tag(sync=True)
-    tool = traitlets.Enum(('none', 'box', 'not_box', 'brush', 'erase'), 'none').tag(sync=True)
+    tool = traitlets.Enum(('none', 'box', 'not_box', 'click', 'brush', 'erase'), 'none').tag(sync=True)
     brush = traitlets.Float(20., help='radius, pixels of the full image').tag(sync=True)
     shapes = traitlets.List(traitlets.Dict(), help='what was drawn, oldest first').tag(sync=True)
     caption = traitlets.Unicode('', help='under the picture, and changed together with it').tag(sync=True)
@@ -212,6 +212,15 @@ class Canvas(anywidget.AnyWidget):
         self._on_click((x, y))
 
 # %% ../../nbs/ui/01_canvas.ipynb #db17bfc6
+def _paint_click(picture, x, y, kind):
+    "A click as canvas.js paints it: a blue disc with a plus for product, an orange square with a minus for not."
+    product, reach = kind == 'product', 7
+    for colour, thick in (((64, 160, 255) if product else (255, 176, 0), -1), ((0, 0, 0), 2)):
+        if product: cv2.circle(picture, (x, y), reach, colour, thick, cv2.LINE_AA)
+        else: cv2.rectangle(picture, (x - reach, y - reach), (x + reach, y + reach), colour, thick)
+    cv2.line(picture, (x - 3, y), (x + 3, y), (0, 0, 0), 2)
+    if product: cv2.line(picture, (x, y - 3), (x, y + 3), (0, 0, 0), 2)
+
 @patch
 def painted(self:Canvas)->np.ndarray: # uint8 [h,w,3] RGB, `width` pixels wide
     "What the browser paints, without strokes and caption; as high as `size`, or else the image, asks for."
@@ -227,6 +236,9 @@ def painted(self:Canvas)->np.ndarray: # uint8 [h,w,3] RGB, `width` pixels wide
         picture = layer[..., :3]*alpha + picture*(1 - alpha)
     picture, scale = (picture*255).round().astype(np.uint8), self.width/across
     for box in (s for s in self.shapes if 'points' not in s):
+        if box['width'] == box['height'] == 0:
+            _paint_click(picture, round(box['x']*scale), round(box['y']*scale), box['kind'])
+            continue
         corners = [(round(x*scale), round(y*scale)) for x, y in
                    ((box['x'], box['y']), (box['x'] + box['width'], box['y'] + box['height']))]
         for colour, thick in (((0, 0, 0), 3), ((255, 255, 255) if box['kind'] == 'product' else (255, 176, 0), 1)):

@@ -11,9 +11,10 @@ import pandas as pd
 from fastcore.basics import patch
 from ..study.files import AkvError, TableError
 from ..study.images import load_image, load_mask
+from ..study.settings import Settings
 from ..media.decoding import iter_frames, probe
-from ..sources.boxes import BOX_COLUMNS, box_frames, boxes_of, known_boxes, replace_boxes
-from ..sources.outlines import mask_from_boxes, mask_of_distance, signed_distance
+from ..sources.boxes import BOX_COLUMNS, box_frames, boxes_of, is_click, known_boxes, replace_boxes
+from ..sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
 from ..sources.tracks import load_track
 from ..keywords import replace_mask, SceneMask
 from .canvas import rasterise
@@ -36,7 +37,9 @@ def scene_of(
 STROKES = 'brush', 'erase'   # kinds of shapes that are painted; the others are boxes
 _SIDES = 'x', 'y', 'width', 'height'
 
-def _boxes(shapes): return [s for s in shapes if s['kind'] not in STROKES]
+def _rows(shapes): return [s for s in shapes if s['kind'] not in STROKES]     # those that are rows of the table
+def _boxes(shapes): return [s for s in _rows(shapes) if not is_click(s)]
+def _clicks(shapes): return [s for s in _rows(shapes) if is_click(s)]
 def _strokes(shapes): return [s for s in shapes if s['kind'] in STROKES]
 
 def _frame_boxes(
@@ -45,7 +48,7 @@ def _frame_boxes(
     n,           # scene number
     frame=None,  # index in the video; None: of the scene image
 )->list:         # shapes {'kind': 'product' or 'not', 'x', 'y', 'width', 'height'}, pixels
-    "The boxes of a frame in data/boxes.csv. Raises `TableError` where a field is not a number."
+    "The boxes and clicks of a frame in data/boxes.csv. Raises `TableError` where a field is not a number."
     image_frame = SceneMask(project, video_id, n).image_frame
     mine = boxes_of(known_boxes(project), video_id, n, image_frame if frame is None else frame, image_frame)
     try: return [dict(kind=row.get('kind') or 'product', **{s: float(row[s]) for s in _SIDES})
@@ -54,32 +57,36 @@ def _frame_boxes(
         raise TableError(f'{project.boxes_csv}: scene {n} of {video_id}: a field is not a number ({error})') from None
 
 # %% ../../nbs/ui/04_drawing.ipynb #f8539ae7
-def _whole_pixels(shape): return tuple(round(float(shape[side])) for side in _SIDES)
+def _whole_pixels(shape): # (x, y, width, height) of a box or click
+    return tuple((int if is_click(shape) else round)(float(shape[side])) for side in _SIDES)
 
 def save_boxes(
     project,   # akv.study.project.Project
     video_id,  # text
     n,         # scene number
     frame,     # index in the video; None: of the scene image
-    shapes,    # box shapes; strokes are passed over; []: the frame has no boxes any more
+    shapes,    # boxes and clicks; strokes are passed over; []: the frame has none any more
 )->None:
-    """Replace the boxes of a frame in data/boxes.csv; other rows stay as they are.
+    """Replace the boxes and clicks of a frame in data/boxes.csv; other rows stay as they are.
 
-    Raises `AkvError` for a frame all of whose boxes are around what is not product."""
+    Raises `AkvError` for a frame of which nothing but what is not product is said."""
     image_frame = SceneMask(project, video_id, n).image_frame
-    frame, boxes = image_frame if frame is None else int(frame), _boxes(shapes)
-    rows = [[str(v) for v in (video_id, n, frame, *_whole_pixels(s), s['kind'])] for s in boxes]
-    if rows and not any(s['kind'] == 'product' for s in boxes):
-        raise AkvError(f"scene {n} of {video_id}, frame {frame}: a box of what is not product says nothing alone; "
-                       'draw one around the product, too')
+    frame, given = image_frame if frame is None else int(frame), _rows(shapes)
+    rows = [[str(v) for v in (video_id, n, frame, *_whole_pixels(s), s['kind'])] for s in given]
+    if rows and not any(s['kind'] == 'product' for s in given):
+        raise AkvError(f"scene {n} of {video_id}, frame {frame}: what is not product says nothing alone; "
+                       'draw a box around the product, or click on it, too')
     replace_boxes(project, lambda table: boxes_of(table, video_id, n, frame, image_frame),
                   pd.DataFrame(rows, columns=BOX_COLUMNS))
 
 # %% ../../nbs/ui/04_drawing.ipynb #9c6a86aa
-def _drawn_mask(image, shapes, base=None):
-    "Mask [H,W] of boxes and strokes; `base`: the mask to start from where no box is around a product."
-    of_kind = {kind: [_whole_pixels(s) for s in shapes if s['kind'] == kind] for kind in ('product', 'not')}
-    if of_kind['product']: base = mask_from_boxes(image, of_kind['product'], of_kind['not'])
+def _drawn_mask(image, shapes, base=None, settings=None):
+    "Mask [H,W] of shapes; `base`: the mask to start from where nothing says what is product. Raises `NoOutline`."
+    of_kind = {kind: [_whole_pixels(s) for s in _boxes(shapes) if s['kind'] == kind] for kind in ('product', 'not')}
+    clicks = [(*_whole_pixels(s)[:2], int(s['kind'] == 'product')) for s in _clicks(shapes)]
+    if any(s['kind'] == 'product' for s in shapes):
+        asked = (settings or Settings()).keywords
+        base = mask_from_boxes(image, of_kind['product'], of_kind['not'], clicks, asked.on_person, asked.allow_box)
     return rasterise(shapes, image.shape[1::-1], base)
 
 # %% ../../nbs/ui/04_drawing.ipynb #db928370
@@ -88,21 +95,24 @@ def _save_drawing(project, video_id, n, shapes, mask, note=''):
     if not (np.asarray(mask) > .5).any():
         raise AkvError(f'scene {n} of {video_id}: the mask is empty; draw the product, or reject the scene')
     save_boxes(project, video_id, n, None, shapes)
-    recipe = bool(_boxes(shapes)) and not _strokes(shapes)
+    recipe = bool(_rows(shapes)) and not _strokes(shapes)
     return replace_mask(project, video_id, n, mask, note, from_boxes=recipe)
 
 # %% ../../nbs/ui/04_drawing.ipynb #d9ad7c90
 class SceneDrawing:
     """What is drawn on the frames of one scene, before it is saved; no widget. Frames are indices in the video.
 
-    `.frames` is their range, `.image_frame` that of the scene image."""
+    `.frames` is their range, `.image_frame` that of the scene image; `.trouble` says why the mask that was asked for
+    last has no outline in it ('': it has)."""
+    trouble = ''
     def __init__(self,
         project,   # akv.study.project.Project
         video_id,  # text
         n,         # scene number
+        settings=None, # akv.study.settings.Settings; None: the defaults
     ):
         "Raises `AkvError` for an unknown scene, or one that has neither video nor image."
-        self.project, self.video_id, self.scene_number = project, video_id, n
+        self.project, self.video_id, self.scene_number, self.settings = project, video_id, n, settings
         self.scene_mask = SceneMask(project, video_id, n)
         self.image_frame, self.frames = self.scene_mask.image_frame, self.scene_mask.frames
         if self.scene_mask.video is None and n not in project.find_scene_images(video_id):
@@ -139,7 +149,9 @@ def on_disk(self:SceneDrawing,
     frame,  # index in the video
 ): # float32 [H,W] of {0,1}; None where there is none
     "The mask of a frame as it was saved or tracked, at the frame's size."
+    painted = self.scene_mask.painted
     if frame == self.image_frame: path = self.scene_mask.path
+    elif frame in painted: path = painted[frame]
     else: path = load_track(self.project, self.video_id, self.scene_number).paths.get(frame)
     if path is None or not path.is_file(): return None
     mask, size = load_mask(path), self.picture(frame).shape[:2]
@@ -148,19 +160,21 @@ def on_disk(self:SceneDrawing,
 # %% ../../nbs/ui/04_drawing.ipynb #c5aa6bf2
 @patch(as_prop=True)
 def known(self:SceneDrawing)->list:
-    "The frames in which it was said where the product is: those with boxes, and that of the scene's mask."
+    "The frames in which it was said where the product is: those with boxes, clicks or paint, and the scene mask's."
     boxes = boxes_of(known_boxes(self.project), self.video_id, self.scene_number)
-    frames = set(box_frames(boxes, self.image_frame)) | ({self.image_frame} if self.scene_mask.given else set())
+    frames = {*box_frames(boxes, self.image_frame), *self.scene_mask.painted}
+    if self.scene_mask.given: frames.add(self.image_frame)
     return sorted(f for f in frames if f in self.frames)
 
 # %% ../../nbs/ui/04_drawing.ipynb #27272ce2
 @patch
 def _states(self:SceneDrawing, frame):
-    states, mask = self._history.get(frame, ()), self.scene_mask.path
+    own = self.scene_mask
+    states, mask = self._history.get(frame, ()), own.path if frame == self.image_frame else own.painted.get(frame)
     files = file_stamp(self.project.boxes_csv), mask and (mask, file_stamp(mask))
     if len(states) < 2 and (not states or self._read[frame] != files):    # nothing is drawn yet
         self._read[frame] = files
-        painted = frame == self.image_frame and self.scene_mask.by_hand(damaged_too=True)
+        painted = own.by_hand(damaged_too=True) if frame == self.image_frame else mask
         boxes = [] if painted else _frame_boxes(self.project, self.video_id, self.scene_number, frame)
         self._history[frame] = [(boxes, True)]
     return self._history[frame]
@@ -177,6 +191,12 @@ def boxes(self:SceneDrawing, frame)->list:
     "The boxes of a frame: {'frame', 'x', 'y', 'width', 'height', 'kind'}, whole pixels."
     return [dict(frame=frame, **dict(zip(_SIDES, _whole_pixels(s))), kind=s['kind'])
             for s in _boxes(self.shapes(frame))]
+
+# %% ../../nbs/ui/04_drawing.ipynb #31c85d39
+@patch
+def clicks(self:SceneDrawing, frame)->list:
+    "The clicks of a frame: {'frame', 'x', 'y', 'kind'}, whole pixels."
+    return [dict(frame=frame, **dict(zip('xy', _whole_pixels(s))), kind=s['kind']) for s in _clicks(self.shapes(frame))]
 
 # %% ../../nbs/ui/04_drawing.ipynb #804cea28
 @patch
@@ -214,13 +234,15 @@ def unsaved(self:SceneDrawing)->list:
 def mask(self:SceneDrawing, frame):
     "The mask of a frame as drawn, float32 [H,W]. Raises `AkvError` for a box outside the picture."
     shapes, counts = self._states(frame)[-1]
-    boxes, strokes = _boxes(shapes), _strokes(shapes)
-    if self._base[0] != (frame, counts, boxes) or frame not in self.unsaved:       # files may change meanwhile
-        base = self.on_disk(frame) if counts else None
-        corrected = frame != self.image_frame and boxes     # the track may be older than the boxes
-        if base is None or corrected or boxes != _boxes(self._states(frame)[0][0]):
-            base = _drawn_mask(self.picture(frame), boxes, base)
-        self._base, self._painted = ((frame, counts, boxes), base), ([], None)
+    rows, strokes = _rows(shapes), _strokes(shapes)
+    if self._base[0] != (frame, counts, rows) or frame not in self.unsaved:       # files may change meanwhile
+        base, self.trouble = self.on_disk(frame) if counts else None, ''
+        corrected = frame != self.image_frame and rows     # the track may be older than the boxes
+        if base is None or corrected or rows != _rows(self._states(frame)[0][0]):
+            try: base = _drawn_mask(self.picture(frame), rows, base, self.settings)
+            except NoOutline as error:
+                base, self.trouble = np.zeros(self.picture(frame).shape[:2], np.float32), str(error)
+        self._base, self._painted = ((frame, counts, rows), base), ([], None)
     done, mask = self._painted
     if mask is None or strokes[:len(done)] != done: done, mask = [], self._base[1]
     self._painted = strokes, rasterise(strokes[len(done):], mask.shape[::-1], mask)
@@ -233,15 +255,15 @@ def save(self:SceneDrawing,
 )->list:
     """Save all frames that were changed, and name them.
 
-    Raises `AkvError` for an empty mask, for strokes on another frame than that of the scene image, and for a frame
-    all of whose boxes are around what is not product."""
+    Raises `AkvError` for an empty mask of the scene image, and for a frame of which nothing but what is not product
+    is said; `NoOutline` for boxes and clicks that lead to no outline and that nothing was painted over."""
     done, place = self.unsaved, (self.project, self.video_id, self.scene_number)
     for frame in done:
-        shapes = self.shapes(frame)
-        if frame == self.image_frame: _save_drawing(*place, shapes, self.mask(frame), note)
-        elif _strokes(shapes):
-            raise AkvError(f'frame {frame}: only boxes can correct a track; undo the strokes, '
-                           f'or paint in frame {self.image_frame}')
-        else: save_boxes(*place, frame, shapes)
+        shapes, mask = self.shapes(frame), self.mask(frame)
+        if self.trouble and not _strokes(shapes): raise NoOutline(f'frame {frame}: {self.trouble}')
+        if frame == self.image_frame: _save_drawing(*place, shapes, mask, note)
+        else:
+            save_boxes(*place, frame, shapes)
+            self.scene_mask.paint(frame, mask if _strokes(shapes) else None)
         del self._history[frame]
     return done
