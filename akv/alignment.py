@@ -245,13 +245,14 @@ def placebo_region(
     keyword_mask,      # M: [H, W], product where > 0.5
     feather=.03,       # margin kept free around the product, share of the image's short side
     scales=(1, .9, .8, .7, .6, .5, .4, .3, .2), # sizes to try, largest first; 1 is the product's own
+    people=None,       # [H, W], where > 0.5 there is a person: no place for a placebo; None: nobody
 ): # (P, info): float32 mask [H, W] of 0 and 1; info has scale, mirrored, area, shares, distances and mismatch
     """A region outside the product, of its shape and area, as like it as can be in share and distance from the centre.
 
     `mismatch` = |log odds(share of P) - log odds(share of M)| + |difference of the distances from the centre|, in half
     diagonals; 0 is a perfect match. `area` is P's area over the product's.
-    Raises `ManipulationError` where no copy fits, no attention lies where one does, or the product's share is 0 or 1.
-    """
+    Raises `ManipulationError` where no copy fits, no attention lies where one does, the product's share is 0 or 1, or
+    the shapes differ."""
     from scipy import fft
     A, M = _maps(attention_heatmap, keyword_mask)
     on, off = split_attention(A, M)
@@ -259,6 +260,7 @@ def placebo_region(
     def from_centre(mask): return float(_centre_distance(*(c.mean() for c in np.nonzero(mask)), mask.shape))
     share, distance = on / (on + off), from_centre(M)
     forbidden = _dilated(M, int(np.ceil(feather * min(M.shape))))
+    if people is not None: forbidden = forbidden | _maps(attention_heatmap, people)[1]
     spectrum = fft.fft2(A + 1j * forbidden, [fft.next_fast_len(n) for n in A.shape])
     for scale in scales:
         shape = _shape_at_scale(_cut_out(M), scale)
@@ -267,7 +269,8 @@ def placebo_region(
                   if (place := _best_place(shape[:, ::-1] if mirrored else shape, spectrum, A.shape, share, distance))]
         if places: break
     else:
-        covered = f"no placebo region: the product and its margin cover {forbidden.mean():.0%} of the image"
+        what = 'the product and its margin' if people is None else 'the product, its margin and people'
+        covered = f"no placebo region: {what} cover {forbidden.mean():.0%} of the image"
         if not np.where(forbidden, 0, A).any():
             raise ManipulationError(f"{covered}, and no attention falls on the rest")
         raise ManipulationError(f"{covered}; not even a copy at scale {min(scales):g} fits where there is attention")

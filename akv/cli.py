@@ -39,16 +39,21 @@ _OPTIONS = dict(
                     help='the product; once for all videos, or once for each in their order'),
     box=_Option('--box', metavar='X,Y,WIDTH,HEIGHT',
                 help='box around the product in the scene image, pixels; for a clip of one scene'),
+    clicks=_Option('--click', metavar='X,Y', action='append',
+                   help='a point on the product in the scene image, pixels, beside --box or alone; X,Y,not for a point '
+                        'on something else; as often as is needed'),
     boxes=_Option('--boxes', metavar='FILE',
                   help='table of boxes: video_id,scene_number,frame,x,y,width,height,kind (an empty frame is that of '
-                       'the scene image; kind is product or not)'),
+                       'the scene image; kind is product or not; a row of width 0 and height 0 is a click)'),
     masks=_Option('--masks', metavar='DIR',
                   help='masks made elsewhere: DIR/ID/scene_1.png, white where the product is'),
-    mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg'),
-                        help='where masks come from: given (boxes or masks) or clipseg, which looks for the keyword; '
-                             'without, as the settings say'),
-    mask_model=_Option('--mask-model', setting='keywords.clipseg_model', needs='keywords.source=clipseg',
-                       metavar='NAME', help='CLIPSeg: a hub name or a folder; without, as the settings say'),
+    mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg', 'sam2'),
+                        help='where masks come from: given (boxes, clicks or masks), clipseg, which looks for the '
+                             'keyword, or sam2: SAM 2 outlines and follows what boxes, clicks, masks or else the '
+                             'keyword point at; without, as the settings say'),
+    mask_model=_Option('--mask-model', setting='keywords.clipseg_model', needs='keywords.source=clipseg or sam2',
+                       metavar='NAME', help='CLIPSeg, or with sam2 SAM 2: a hub name or a folder; without, as the '
+                                            'settings say'),
     # where viewers look
     attention=_Option('--attention', metavar='DIR',
                       help='finished attention heatmaps: DIR/ID/ID-Scene-001.png; without, they are predicted'),
@@ -170,9 +175,9 @@ def _dose_lines(doses):
     "A dose table, from `akv.pipeline.dose_table`, for the terminal."
     rows = [('video', 'variant', 'scenes', 'asked', 'delivered', 'verdicts')]
     for r in doses.itertuples():
-        counts = (r.delivered, 'delivered'), (r.under_dosed, 'under dosed'), (r.cannot, 'cannot')
+        counts = {verdict.replace('_', ' '): getattr(r, verdict) for verdict in doses.columns[5:]}
         alphas = f"{r.requested_alpha:g}", f"{r.delivered_alpha:.2f}"
-        verdicts = ', '.join(f"{n} {word}" for n, word in counts if n)
+        verdicts = ', '.join(f"{n} {word}" for word, n in counts.items() if n)
         rows.append((r.video_id, r.variant, str(r.scenes), *alphas, verdicts))
     sides = str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust    # numbers to the right
     columns = [[side(cell, max(map(len, column))) for cell in column] for side, column in zip(sides, zip(*rows))]
@@ -214,6 +219,7 @@ def _settings(args):
     settings = project_settings(Project(args.output), named).model_copy(deep=True)
     for name, value in given.items():
         section, key = _OPTIONS[name].setting.split('.')
+        if name == 'mask_model' and settings.keywords.source == 'sam2': key = 'sam2_model'
         try: setattr(getattr(settings, section), key, value)
         except ValidationError as error:
             raise SettingsError(f"{section}.{key}: {error.errors()[0]['msg']}, found {value!r}") from None
@@ -223,7 +229,7 @@ def _settings(args):
         setting, _, wanted = _OPTIONS[name].needs.partition('=')
         if setting not in choosers: continue        # this command does not choose there
         section, key = setting.split('.')
-        if (found := getattr(getattr(settings, section), key)) != wanted:
+        if (found := getattr(getattr(settings, section), key)) not in wanted.split(' or '):
             raise SettingsError(f"{_OPTIONS[name].flags[0]} has no effect while {setting} is {found}; "
                                 f"add {choosers[setting]} {wanted}, or leave it out")
     return settings
@@ -231,17 +237,19 @@ def _settings(args):
 # %% ../nbs/19_cli.ipynb #afd95811
 def _inputs(args):
     "What is handed in beside the videos, as `akv.pipeline.Given` takes it."
-    found = {name: getattr(args, name, None) for name in ('box', 'boxes', 'masks', 'attention', 'fixations', 'ratings')}
+    kinds = 'box', 'clicks', 'boxes', 'masks', 'attention', 'fixations', 'ratings'
+    found = {name: getattr(args, name, None) for name in kinds}
     columns, screen, picture = (getattr(args, name, None) for name in ('columns', 'screen', 'picture'))
     for name, value in dict(columns=columns, screen=screen, picture=picture).items():
         if value is not None and found['fixations'] is None:
             raise AkvError(f"--{name} says how to read eye tracking; give --fixations FILE, too")
-    for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source', ('box', 'boxes', 'masks')),
+    for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source',
+                                 ('box', 'clicks', 'boxes', 'masks')),
                                 (getattr(args, 'attention_source', None), '--attention-source',
                                  ('attention', 'fixations', 'ratings'))):
         for name in files:
-            if chosen not in (None, 'given', name) and found[name] is not None:
-                raise AkvError(f"{flag} {chosen} and --{name} were given; give one of them")
+            if chosen not in (None, 'given', 'sam2', name) and found[name] is not None:
+                raise AkvError(f"{flag} {chosen} and {_OPTIONS[name].flags[0]} were given; give one of them")
     if columns is not None:
         pairs = [pair.partition('=') for pair in columns.split(',')]
         if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
@@ -262,6 +270,7 @@ def _outcome(result):
     project = result.project
     if result.videos:
         print(_dose_lines(result.doses()))
+        if to_mend := result.to_mend(): print('\nto mend:', *to_mend, sep='\n  ')
         places = [('videos', project.videos), ('check', project.manipulation_check), ('report', project.report)]
         print('\n' + '\n'.join(f"{what:<8}{path}" for what, path in places))
         if not result.made: print("\nNothing was to be done: all of this is up to date.")
@@ -272,8 +281,8 @@ def _outcome(result):
 
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
-          'videos', 'keyword', 'box', 'boxes', 'masks', 'mask_source', 'mask_model', 'attention', 'attention_source',
-          'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
+          'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_source', 'mask_model', 'attention',
+          'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
@@ -346,12 +355,15 @@ def _scenes(args):
 # %% ../nbs/19_cli.ipynb #edd5a1ff
 @_command('find the product in every frame',
           'akv masks clip --boxes boxes.csv --keyword sneakers --output my_ads',
-          'ids', 'keyword', 'box', 'boxes', 'masks', 'mask_source', 'mask_model', 'settings', 'output',
+          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_source', 'mask_model', 'settings', 'output',
           source='mask_source', model='mask_model')
 def _masks(args):
-    """Turn boxes or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into data/keyword_masks
-    (a mask for each scene) and data/keyword_tracks (one for each frame). A mask that was painted over by hand is
-    kept, and followed.
+    """Turn boxes, clicks or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into
+    data/keyword_masks (a mask for each scene) and data/keyword_tracks (one for each frame). A mask that was painted
+    over by hand is kept, and followed.
+
+    With --source sam2 the same boxes, clicks and masks are prompts for SAM 2, the first choice where its weights can
+    be had; where there are none, the keyword's box by CLIPSeg is.
 
     With --keyword, data/keywords.csv is brought up to date as well."""
     project = Project(args.output)

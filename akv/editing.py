@@ -203,7 +203,7 @@ class SceneEdit:
 # %% ../nbs/12_editing.ipynb #30e8aa50
 def _maps_hash(source, kind, editor, maps): # of all heatmaps that an edit depends on; maps: the baseline's file, the target's
     files = list(maps) if editor.conditioned else []
-    if kind == 'placebo': files.append(source.attention_path)
+    if kind == 'placebo': files += [source.attention_path, ['people', source.on_person]]
     return content_hash(*files) if files else ''
 
 def _editor_facts(editor, settings): # what the editor adds to a unit
@@ -246,7 +246,7 @@ def plan_units(
             windows = video_windows(project, video_id, scenes, e.window_type, e.ramp_seconds, e.equal_exposure)
             weights = {v: windows.weights(v, probe(video).times) for v in VARIANTS}
         for n in scenes:
-            source = SceneSource(project, video_id, n, settings.editing.feather)
+            source = SceneSource(project, video_id, n, settings.editing.feather, settings.keywords.on_person)
             rows, w = {v: t.loc[str(n)] for v, t in tables.items()}, {v: weights[v][n] for v in VARIANTS}
             for edit, unit in _plan_scene(source, rows, w, editor, settings):
                 units.setdefault(unit.hash, unit)
@@ -293,7 +293,7 @@ def run_unit(
     folder, settings = unit.folder(project), settings or Settings()
     if (folder/'edit.json').exists(): return read_json(folder/'edit.json')
     feather, editor = settings.editing.feather, make_editor(settings, project)
-    source = SceneSource(project, unit.video_id, unit.scene_number, feather)
+    source = SceneSource(project, unit.video_id, unit.scene_number, feather, settings.keywords.on_person)
     maps = _planned_maps(project, unit, source, editor, settings)
     indices = [i for i in unit.frames if source.mask(i).any()] or list(unit.frames)
     frames, masks = source.frames(indices), [source.mask(i) for i in indices]
@@ -319,7 +319,7 @@ def run_unit(
     if status == 'cannot': parameters, dose = editor.fit(frames, masks, regions, 1, **told) # as the baseline is
     edited = [editor.apply(f, r, parameters, index=i) for i, f, r in zip(indices, frames, regions)]
     for i, e in zip(indices, edited): save_image(e, folder/f'{i:06d}.png')
-    region = dict(feather=feather, of='placebo' if of_placebo else 'product',
+    region = dict(feather=feather, on_person=source.on_person, of='placebo' if of_placebo else 'product',
                   area=float(np.mean([(r > 0).mean() for r in regions])))
     write_json(folder/'edit.json', dict(
         unit=unit.hash, editor=unit.editor, kind=unit.kind, requested_alpha=unit.alpha, frames=indices, status=status,
@@ -450,7 +450,8 @@ def edits_made(
     for u in units:
         n, made = u['scene_number'], project.outputs/'units'/u['unit']/'edit.json'
         if not made.is_file(): continue
-        source = SceneSource(project, video_id, n, read_json(made)['region']['feather'])
+        region = read_json(made)['region']
+        source = SceneSource(project, video_id, n, region['feather'], region.get('on_person', False))
         for v in u['variants']:
             w = weights[v].get(n, np.zeros(0)) * (u['kind'] != 'baseline')
             edits.append(SceneEdit(source, v, u['unit'], tuple(w.tolist()), asked[v].get(n, 1.)))

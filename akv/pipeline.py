@@ -20,8 +20,9 @@ from .study.project import Project, read_scenes, safe_id, StageCache, VARIANTS
 from .study.settings import keep_settings, project_settings
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS
-from .sources.boxes import boxes_of, keep_boxes, known_boxes, parse_box, read_boxes
+from .sources.boxes import BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, parse_box, parse_click, read_boxes
 from .sources.mask_files import ways_to_give_masks
+from .sources.tracks import doubtful_frames, line_to_mend
 from .sources.patches import save_patches
 from .scenes import extract_scenes
 from .keywords import make_masks
@@ -30,7 +31,8 @@ from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
 from .editing import edit_scenes, EDITORS, plan_units
 from .temporal import assemble_videos, dose_weights, VideoEditor
-from .check import checked_videos, COLUMNS as CHECK_COLUMNS, forget_checked, manipulation_check, read_check
+from .check import (checked_videos, COLUMNS as CHECK_COLUMNS, forget_checked, manipulation_check, read_check,
+                       VERDICTS)
 from .plots import variant_words
 from .report import make_report
 
@@ -99,21 +101,29 @@ class Given:
     placement:object = None  # akv.sources.fixations.Placement: where on the screen the picture was
     ratings:object = None    # file of ratings of the patches that `akv patches` wrote
     rater:object = None      # a callable that rates patches in place of LLaVA
+    clicks:object = ()       # (x, y, kind), 'x,y' or 'x,y,not', in the scene image of a clip of one scene
+
+    @property
+    def one_scene(self)->str: # the options that say where the product is, and for one scene only
+        return ' and '.join(['--box']*(self.box is not None) + ['--click']*bool(self.clicks))
 
     def check(self, videos): # how many
         "Raise `AkvError` where two are given but one counts, a file is missing, or a box or table cannot be read."
         for names in (('attention', 'fixations', 'ratings'), ('box', 'boxes', 'masks')):
             named = [f'--{name}' for name in names if getattr(self, name) is not None]
             if len(named) > 1: raise AkvError(f"{' and '.join(named)} were given; give one of them")
+        if self.clicks and (self.boxes is not None or self.masks is not None):
+            raise AkvError("--click goes with --box or alone; in a table a click is a row of width 0 and height 0")
         for name in ('fixations', 'ratings', 'masks', 'attention'):
             path, kind = getattr(self, name), 'file' if name in ('fixations', 'ratings') else 'folder'
             if not isinstance(path, (str, Path)): continue
             if not (Path(path).is_file() if kind == 'file' else Path(path).is_dir()):
                 raise AkvError(f"--{name} {path}: no such {kind}")
-        if self.box is not None:
-            parse_box(self.box)
-            if videos > 1: raise AkvError(f"--box is for one video, and there are {videos}; "
-                                          "give --boxes FILE, a table with a row for each scene")
+        if self.box is not None: parse_box(self.box)
+        for click in self.clicks or (): parse_click(click)
+        if self.one_scene and videos > 1:
+            raise AkvError(f"{self.one_scene} is for one video, and there are {videos}; "
+                           "give --boxes FILE, a table with a row for each scene")
         if self.boxes is not None: read_boxes(self.boxes)
 
     def content(self, video_id): # of one video, to be hashed
@@ -124,7 +134,15 @@ class Given:
         tables = [Path(table) if isinstance(table, (str, Path)) else None if table is None else table.to_csv()
                   for table in (self.fixations, self.ratings)]
         contents = [folder and _contents(folder) for folder in folders]
-        return [box, boxes, *contents, *tables, self.columns, repr(self.placement)]
+        clicks = [list(parse_click(click)) for click in self.clicks or ()]
+        return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks]
+
+    def as_boxes(self, video_id, scene): # rows of data/boxes.csv, a DataFrame
+        "The box and the clicks of a clip of one scene, as data/boxes.csv has them."
+        rows = [(*parse_box(self.box), 'product')] if self.box is not None else []
+        rows += [(x, y, 0, 0, 'product' if on else 'not') for x, y, on in map(parse_click, self.clicks or ())]
+        places = [dict(zip(BOX_COLUMNS[3:], map(str, row))) for row in rows]
+        return pd.DataFrame([dict(video_id=video_id, scene_number=str(scene), frame='') | place for place in places])
 
 def _contents(folder):
     "Names and files below a folder, hidden ones left out."
@@ -195,22 +213,24 @@ def scenes(self:Chain, video_id):
 @patch
 def masks(self:Chain, video_id):
     "Find the product in every frame. Raises `AkvError` where nothing says it, or one box is given for many scenes."
-    project, given, by_keyword = self.project, self.given, self.settings.keywords.source == 'clipseg'
+    project, given, source = self.project, self.given, self.settings.keywords.source
+    by_keyword = source == 'clipseg' or (source == 'sam2' and project.keywords().get(video_id, '').strip())
     if not project.scenes_csv(video_id).is_file():   # images came as files; so did masks, unless they are looked for
-        if by_keyword: make_masks(project, video_id, settings=self.settings, source='clipseg')
+        if by_keyword: make_masks(project, video_id, settings=self.settings, source=source)
         return
     self.source(video_id)
     scenes = read_scenes(project, video_id)
     boxes = read_boxes(given.boxes) if given.boxes is not None else known_boxes(project)
-    told = any(way is not None for way in (given.box, given.boxes, given.masks))
-    known = given.box is not None or given.masks is not None or len(boxes_of(boxes, video_id)) or by_keyword
+    told = given.one_scene or given.boxes is not None or given.masks is not None
+    known = given.one_scene or given.masks is not None or len(boxes_of(boxes, video_id)) or by_keyword
     fault = ''
-    if given.box is not None and len(scenes) > 1:
-        fault = (f"{video_id} has {len(scenes)} scenes, and --box is for one; give --boxes FILE.csv with the columns "
-                 "video_id,scene_number,frame,x,y,width,height,kind and a row for each scene.")
+    if given.one_scene and len(scenes) > 1:
+        fault = (f"{video_id} has {len(scenes)} scenes, and {given.one_scene} is for one; give --boxes FILE.csv "
+                 "with the columns video_id,scene_number,frame,x,y,width,height,kind and a row for each scene.")
     elif not known and not project.find_keyword_masks(video_id):
         ways = ways_to_give_masks(video_id).replace(' (', '\n  (').replace(': \n', ':\n')
-        fault = f"{video_id}: nothing says where the product is. {ways}"
+        need = 'SAM 2 needs a prompt, and ' if source == 'sam2' else ''
+        fault = f"{video_id}: {need}nothing says where the product is. {ways}"
     if fault:
         first = project.find_scene_images(video_id)[int(scenes.scene_number.iloc[0])]
         height, width = load_image(first).shape[:2]
@@ -219,12 +239,9 @@ def masks(self:Chain, video_id):
         raise AkvError(f"{fault}\nIts {count}, {width} x {height} pixels, to read coordinates from: {first.parent} "
                        f"(scene: frame {frames})")
     make_masks(project, video_id, given.box, given.boxes, given.masks, self.settings,
-               'clipseg' if by_keyword and not told else None)
-    if given.box is not None:
-        place = dict(zip(('x', 'y', 'width', 'height'), map(str, parse_box(given.box))))
-        scene = str(scenes.scene_number.iloc[0])
-        boxes = pd.DataFrame([dict(video_id=video_id, scene_number=scene, frame='', **place, kind='product')])
-    if given.box is not None or given.boxes is not None: keep_boxes(project, boxes_of(boxes, video_id))
+               source if source == 'sam2' or (by_keyword and not told) else None, given.clicks or ())
+    if given.one_scene: boxes = given.as_boxes(video_id, scenes.scene_number.iloc[0])
+    if given.one_scene or given.boxes is not None: keep_boxes(project, boxes_of(boxes, video_id))
 
 # %% ../nbs/18_pipeline.ipynb #fd491cb7
 @patch
@@ -284,7 +301,7 @@ def variants(self:Chain, video_id):
     if not p.valid_scenes_csv.is_file():
         raise AkvError(f"{p.valid_scenes_csv}: not found; run `akv validate` first")
     maker = VideoVariantGenerator(p.valid_scenes_csv, e.boost_alpha, e.reduction_alpha, self.settings.data.image_size,
-                                  e.window_type, e.ramp_seconds, e.equal_exposure)
+                                  e.window_type, e.ramp_seconds, e.equal_exposure, self.settings.keywords.on_person)
     rows, table = maker.scenes_of(video_id), p.scenes_csv(video_id)
     inputs = [p.resolve(f) for c in ('keyword_mask_path', 'attention_heatmap_path') for f in rows[c]]
     inputs += [table] if table.is_file() else []
@@ -345,7 +362,8 @@ def check(self:Chain, video_id):
     witness = ALEXNET_WEIGHTS if ALEXNET_WEIGHTS.is_file() else None
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
     key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS,
-                       baseline if baseline.is_file() else None, self.settings.video.model_dump())
+                       baseline if baseline.is_file() else None, self.settings.video.model_dump(),
+                       [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})])
     if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
     manipulation_check(self.project, uses, self.settings, self.progress)
     self.cache.mark('check', video_id, key, [])
@@ -394,13 +412,13 @@ def dose_table(
     video_ids=None,  # None: all that were checked
 ): # DataFrame video_id, variant, scenes (treated), requested_alpha, delivered_alpha (median), counts of the verdicts
     "The doses of each variant and the verdicts on its scenes, from the manipulation check."
-    check, rows, verdicts = read_check(project), [], ['delivered', 'under_dosed', 'cannot']
+    check, rows = read_check(project), []
     if video_ids is not None: check = check[check['video_id'].isin(video_ids)]
     for (video_id, variant), group in check[check['asked']].groupby(['video_id', 'variant'], sort=False):
-        counts = [int((group['status'] == verdict).sum()) for verdict in verdicts]
+        counts = [int((group['status'] == verdict).sum()) for verdict in VERDICTS]
         alphas = group['requested_alpha'].iloc[0], group['delivered_alpha'].median()
         rows.append([video_id, variant, len(group), *alphas, *counts])
-    columns = ['video_id', 'variant', 'scenes', 'requested_alpha', 'delivered_alpha', *verdicts]
+    columns = ['video_id', 'variant', 'scenes', 'requested_alpha', 'delivered_alpha', *VERDICTS]
     rows.sort(key=lambda row: (row[0], VARIANTS.index(row[1])))
     return pd.DataFrame(rows, columns=columns)
 
@@ -415,6 +433,22 @@ class RunResult:
     def doses(self): # DataFrame, a row a video and variant
         "See `dose_table`."
         return dose_table(self.project, self.videos)
+
+    def to_mend(self): # lines of text
+        "The scenes of these videos that were left out, and those whose track is doubtful, with what mends each."
+        project, lines = self.project, []
+        left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
+        for row in left_out:
+            if row['video_id'] in self.videos:
+                lines.append(f"{row['video_id']}, scene {row['scene_number']}: left out, {row['reason']}")
+        check = read_check(project)
+        doubtful = check[check['video_id'].isin(self.videos) & (check['status'] == 'track_doubtful')]
+        for (video_id, n), _ in doubtful.groupby(['video_id', 'scene_number'], sort=False):
+            if frames := doubtful_frames(project, video_id, n):
+                line = line_to_mend(project, video_id, n, frames)
+                lines.append(f"{video_id}, scene {n}: track doubtful in {len(frames)} frames from {frames[0]} on; add "
+                             f"{line} to data/boxes.csv, with the box put right, or look at it and accept the scene")
+        return lines
 
 # %% ../nbs/18_pipeline.ipynb #c3dd9dff
 def _project_at(output):
@@ -434,7 +468,7 @@ def run(
     settings=None,  # Settings or a YAML file; None: the project's own, else the defaults
     ids=None,       # an id for each video; None: their names
     progress:bool=True, # show bars
-    **given,        # other fields of `Given`: fixations, columns, placement, ratings, rater
+    **given,        # other fields of `Given`: clicks, fixations, columns, placement, ratings, rater
 )->RunResult:
     """The whole chain: from clips to seven variants, the manipulation check and the report.
 

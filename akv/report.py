@@ -17,9 +17,11 @@ from .study.files import content_hash, PACKAGE, read_json, read_table, TableErro
 from .study.images import load_image, load_mask
 from .study.project import Project, StageCache, VARIANTS
 from .study.settings import project_settings, save_settings
+from .media.decoding import read_frames
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
-from .check import read_check
+from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
+from .check import read_check, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
@@ -91,7 +93,7 @@ def _dose_rows(ad):
     for variant in VARIANTS:
         group = ad.check[ad.check['asked'] & (ad.check['variant'] == variant)]
         if not len(group): continue
-        counts = {status: int((group['status'] == status).sum()) for status in ('delivered', 'under_dosed', 'cannot')}
+        counts = {status: int((group['status'] == status).sum()) for status in VERDICTS}
         rows.append([ad.name(variant), len(group), f"{group['requested_alpha'].iloc[0]:g}",
                      f"<b>{_digits(group['delivered_alpha'].median())}</b>",
                      *(_digits(group[c].median()) for c in witnesses),
@@ -188,7 +190,8 @@ def _ad_html(ad):
     shares = {v: [getattr(ad.rows.get((v, n)), 'share_after', None) for n in ad.scenes] for v in VARIANTS}
     asked, profile = 'Asked against delivered', 'Attention on the product, scene by scene'
     figures = (_html_figure(dose_plot(ad.check), asked,
-                            f"<b>{asked}.</b> Filled: within the tolerance (grey bar); hollow: fell short. "
+                            f"<b>{asked}.</b> Filled: within the tolerance (grey bar); "
+                            "hollow: fell short, or the track is doubtful. "
                             "Pale: what models that took no part in the edit see."),
                _html_figure(temporal_profile(shares, 'share of attention'), profile,
                             f"<b>{profile}.</b> Measured on the edited pictures. "
@@ -201,7 +204,7 @@ def _ad_html(ad):
 
 # %% ../nbs/17_report.ipynb #d024d68d
 def _cards(check):
-    "The study in six to eight numbers."
+    "The study in six to nine numbers."
     dosed, placebo = check[check['asked'] & (check['variant'] != 'placebo')], check[check['variant'] == 'placebo']
     boost = dosed.loc[dosed['requested_alpha'] > 1, 'delivered_alpha'].median()
     delivered = f"{100*(dosed['status'] == 'delivered').mean():.0f} %" if len(dosed) else '–'
@@ -211,6 +214,8 @@ def _cards(check):
              (_digits(boost), 'median alpha of the boosts'),
              (_digits(placebo['delivered_alpha'].median()), "the product's alpha under placebo"),
              (f"{check['background_max_abs'].max():g}", 'largest change outside the region, of 255')]
+    doubtful = check[check['status'] == 'track_doubtful'].drop_duplicates(['video_id', 'scene_number'])
+    if len(doubtful): cards.append((len(doubtful), 'scenes with a doubtful track, which do not count as delivered'))
     could = dosed[dosed['status'] != 'cannot']
     asked = np.sign(np.log(could['requested_alpha']))
     right = [float((np.sign(np.log(could[c])) == asked).mean()) for c in _witnesses(check)] if len(could) else []
@@ -218,6 +223,24 @@ def _cards(check):
         cards.append((f"{100*min(right):.0f} %", 'right direction, by the strictest of the models that took no part'))
     inside = ''.join(f'<div><b>{value}</b><span>{words}</span></div>' for value, words in cards)
     return f'<div class="cards">{inside}</div>'
+
+# %% ../nbs/17_report.ipynb #9cf89fa3
+def _doubtful_rows(project, check):
+    "Rows of a table: scenes whose track is doubtful, a picture of the outline there, and what mends it."
+    doubtful, rows = check[check['status'] == 'track_doubtful'], []
+    for (video_id, n), _ in doubtful.groupby(['video_id', 'scene_number'], sort=False):
+        if not (frames := doubtful_frames(project, video_id, n)):
+            rows.append([escape(video_id), n, '–', '', 'mended or accepted since: run <code>akv check</code> again'])
+            continue
+        line, video, picture = line_to_mend(project, video_id, n, frames), project.source_video(video_id), ''
+        asked = int(line.rsplit(',', 6)[1])
+        if video and video.is_file():
+            shown = outlined(read_frames(video, [asked])[asked], load_track_mask(project, video_id, n, asked))
+            picture = _html_figure(shown, f'frame {asked} with its outline', f'frame {asked}', height=120)
+        rows.append([escape(video_id), n, f'{len(frames)}: {frames[0]} to {frames[-1]}', picture,
+                     f'Has the outline left the product there? Then add <code>{escape(line)}</code> to data/boxes.csv, '
+                     'with the box put right. If not, accept the scene. Then run again.'])
+    return rows
 
 # %% ../nbs/17_report.ipynb #abb7c985
 def _reason(project, row):
@@ -234,7 +257,7 @@ def _shortfalls(project, check, faults):
     left_out = read_table(project.left_out_csv).to_dict('records') if project.left_out_csv.is_file() else []
     asked = check.groupby(['video_id', 'variant'])['asked'].any()
     idle = [(v, name) for (v, name), any_scene in asked.items() if name != 'baseline' and not any_scene]
-    short = [row for row in check.itertuples() if row.asked and row.status != 'delivered']
+    short = [row for row in check.itertuples() if row.asked and row.status in ('under_dosed', 'cannot')]
     parts = [('Variants that treat no scene', ['video', 'variant', 'why'],
               [[escape(v), variant_words(name), 'no scene that can be treated lies in its window: it shows what the '
                 'baseline shows, and is no condition of an experiment'] for v, name in idle]),
@@ -242,6 +265,8 @@ def _shortfalls(project, check, faults):
               [[escape(v), f'<span class="pre">{escape(text)}</span>'] for v, text in faults.items()]),
              ('Scenes that were left out', ['video', 'scene', 'why'],
               [[escape(row[c]) for c in ('video_id', 'scene_number', 'reason')] for row in left_out]),
+             ('Scenes with a doubtful track', ['video', 'scene', 'flagged frames', 'outline', 'what to do'],
+              _doubtful_rows(project, check)),
              ('Scenes that fell short of their dose', ['video', 'scene', 'variant', 'verdict', 'why'],
               [[escape(row.video_id), row.scene_number, variant_words(row.variant), _badge(row.status),
                 escape(_reason(project, row))] for row in short])]

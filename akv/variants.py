@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_windows', 'treated_maps', 'variant_statistics',
-           'write_manifest', 'VideoVariantGenerator']
+           'people_kept_out', 'write_manifest', 'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +223,7 @@ def treated_maps(
     A, M,                       # [H, W] attention heatmap and keyword mask of a scene
     kinds,                      # of 'boost', 'reduction' and 'placebo', as from `scene_kinds`
     boost_alpha, reduction_alpha, # odds multipliers, > 0
+    people=None,                # [H, W]: where > .5 there is a person, and no placebo; None: nobody
 )->dict:                        # {kind or 'same': (map, facts: treated, requested and realised alpha, both measures)}
     "The distinct maps of a scene; one that cannot be changed stays, with `treated` false and a `reason`."
     M = M > .5
@@ -232,7 +233,7 @@ def treated_maps(
         try:
             region = M
             if kind == 'placebo':
-                region, facts['placebo'] = placebo_region(A, M)
+                region, facts['placebo'] = placebo_region(A, M, people=people)
                 changed = modify_placebo(A, M, region, alpha)
             else: changed = modify_attention_heatmap(A, M, alpha)
             changed = sixteen_bits(changed)
@@ -309,6 +310,18 @@ def _reviewed(table, project):
     if len(table) and out.all(): raise TableError(f'{project.review_csv}: every scene was rejected; accept some')
     return table[~out].reset_index(drop=True)
 
+# %% ../nbs/07_variants.ipynb #b9cf73c9
+def people_kept_out(
+    generator, # VideoVariantGenerator
+    video_id,  # text
+    n,         # scene number
+    A,         # [H, W], whose size it gets
+):             # [H, W] of {0, 1}; None where a placebo may be on people, or the scene's image is not there
+    "Where the placebo of a scene must not be, because there are people."
+    from akv.editors.scene_source import SceneSource
+    if generator.on_person or n not in generator.project.find_scene_images(video_id): return None
+    return mask_like(SceneSource(generator.project, video_id, n).people.astype(np.float32), A)
+
 # %% ../nbs/07_variants.ipynb #840df4a9
 def _treat_scene(generator, row, windows, folder):
     "All maps of one scene: ({variant: row of its table}, {variant: facts})."
@@ -318,7 +331,8 @@ def _treat_scene(generator, row, windows, folder):
     M = mask_like(load_mask(resolve_path(row['keyword_mask_path'], table)), A)
     alphas = generator.boost_alpha, generator.reduction_alpha
     kinds = scene_kinds(windows, number, *alphas)
-    maps = treated_maps(A, M, sorted(set(kinds.values()) - {'same'}), *alphas)
+    people = people_kept_out(generator, row['video_id'], number, A) if 'placebo' in kinds.values() else None
+    maps = treated_maps(A, M, sorted(set(kinds.values()) - {'same'}), *alphas, people)
     paths = _write_maps(folder, scene_name(row['video_id'], number), kinds, maps)
     facts = {v: maps[kind][1] for v, kind in kinds.items()}
     columns = ('treated', 'requested_alpha', 'realised_alpha', 'alignment_score', 'attention_proportion')
@@ -404,6 +418,7 @@ class VideoVariantGenerator:
         window_type='thirds',   # 'thirds' of the scenes or of the 'seconds'
         ramp_seconds=.25,       # length of the fade at a window edge inside a scene
         equal_exposure=False,   # early, middle and late of equal dose x time: cut to the same number of treated seconds
+        on_person=False,        # the product is on people: then its placebo may be, too
     ):
         """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
         table that is missing, empty or wrong."""
@@ -416,7 +431,7 @@ class VideoVariantGenerator:
             raise SettingsError(f"image_size is {image_size!r}; it must be two whole numbers above 0, width and height")
         self.settings = dict(boost_alpha=float(boost_alpha), image_size=box, reduction_alpha=float(reduction_alpha),
                              window_type=window_type, ramp_seconds=float(ramp_seconds),
-                             equal_exposure=bool(equal_exposure))
+                             equal_exposure=bool(equal_exposure), on_person=bool(on_person))
         vars(self).update(self.settings)
         self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
         self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)

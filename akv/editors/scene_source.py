@@ -17,6 +17,15 @@ from ..media.regions import soft_region
 from ..sources.tracks import load_track_mask
 from ..alignment import placebo_region
 
+# %% ../../nbs/editors/01_scene_source.ipynb #670801f6
+@functools.lru_cache(maxsize=256)   # a megapixel is an eighth of a megabyte
+def _people(path, content, indices): # a video and its frames, or an image without; `content`: the file's hash
+    "Where there is a person in any of the frames: (packed bits, (height, width))."
+    from akv.sources.outlines import person_map
+    frames = read_frames(path, indices).values() if indices else [load_image(path)]
+    people = np.any([person_map(frame) > .5 for frame in frames], axis=0)
+    return np.packbits(people), people.shape
+
 # %% ../../nbs/editors/01_scene_source.ipynb #85709209
 class SceneSource:
     "The frames of one scene, the product's masks in them, and the regions that edits may change."
@@ -25,9 +34,11 @@ class SceneSource:
         video_id:str,
         scene_number:int,
         feather:float=.015, # soft edge of the product's region, share of the short side, 0 to .03
+        on_person:bool=False, # the product is on people: then its placebo may be, too
     ):
         "Raises `AkvError` where the project has no image of this scene, or scenes.csv does not know it."
         self.project, self.video_id, self.scene_number, self.feather = project, video_id, scene_number, feather
+        self.on_person = on_person
         self.video = project.source_video(video_id) if project.scenes_csv(video_id).is_file() else None
         self.image_path = project.find_scene_images(video_id).get(scene_number)
         self.start, self.stop, self.image_frame = 0, 1, 0   # frames of the video: first, after the last, scene image
@@ -104,9 +115,22 @@ class SceneSource:
         "The scene's attention heatmap at the frames' size. Raises `AkvError` where there is none."
         return self.heatmap(self.attention_path)
 
+    @property
+    def people(self)->np.ndarray: # bool [H, W]
+        "Where there is skin or hair in the first, the scene image's or the last frame; a placebo stays off it."
+        video = self.video if self.video and self.video.is_file() else None
+        frames = (self.start, self.image_frame, self.stop - 1) if video else ()
+        path = video or self.image_path
+        bits, shape = _people(path, file_hash(path), tuple(dict.fromkeys(frames)))
+        people = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
+        if shape != self.size: people = cv2.resize(people, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        return people > 0
+
     @functools.lru_cache(maxsize=8)
     def _placebo(self): # [H, W]: 1 well inside the region that matches the product's, 0 outside
-        return soft_region(placebo_region(self.attention_heatmap, self.mask(self.image_frame))[0], taper=1.)
+        people = None if self.on_person else self.people
+        P, _ = placebo_region(self.attention_heatmap, self.mask(self.image_frame), people=people)
+        return soft_region(P, taper=1.)
 
     def placebo_region(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
         """Where a placebo may change pixels of one frame: a region that matches the product's, but never the product.

@@ -19,7 +19,8 @@ from ..study.images import fit_heatmap, load_heatmap, load_mask, mask_like, sixt
 from ..study.project import Project, safe_id, VARIANTS
 from ..alignment import (alignment_score, attention_proportion, modify_attention_heatmap, modify_placebo,
                            placebo_region, share_after)
-from ..variants import scene_kinds, treated_maps, variant_statistics, video_windows, VideoVariantGenerator
+from ..variants import (people_kept_out, scene_kinds, treated_maps, variant_statistics, video_windows,
+                          VideoVariantGenerator)
 from ..plots import VARIANT_COLOURS, variant_words
 from .canvas import as_jpeg, heat_layer, palette_png, small, static_file
 from .charts import line_chart
@@ -104,7 +105,8 @@ class _Planned:
         row = scenes[scenes['scene_number'] == number].iloc[0]
         A = sixteen_bits(fit_heatmap(load_heatmap(self.path(row, 'attention_heatmap_path')), g.image_size))
         M = mask_like(load_mask(self.path(row, 'keyword_mask_path')), A)
-        return M, treated_maps(A, M, ('boost', 'reduction', 'placebo'), g.boost_alpha, g.reduction_alpha)
+        people = people_kept_out(g, video_id, number, A)
+        return M, treated_maps(A, M, ('boost', 'reduction', 'placebo'), g.boost_alpha, g.reduction_alpha, people)
 
     def _tables(self, video_id):
         scenes, g = self.generator.scenes_of(video_id), self.generator
