@@ -64,8 +64,9 @@ class VideoSettings(_Section):
 # %% ../../nbs/study/05_settings.ipynb #46c29fc8
 class KeywordSettings(_Section):
     "How the product is found."
-    source: Literal["given", "clipseg"] = _field(
-        "given", "where masks come from: given (your boxes or masks), or clipseg, which looks for the keyword", "name")
+    source: Literal["given", "clipseg", "sam2"] = _field(
+        "given", "where masks come from: given (your boxes, clicks or masks), clipseg, which looks for the keyword, or "
+        "sam2, which outlines and follows what boxes, clicks or else the keyword point at", "name")
     allow_box: bool = _field(
         False, "where no outline is found, the box itself stands for the product; false: the scene is left out",
         "true or false")
@@ -74,6 +75,9 @@ class KeywordSettings(_Section):
         "true or false")
     clipseg_model: str = _field(
         "CIDAS/clipseg-rd64-refined", "CLIPSeg: a name on the Hugging Face hub, or a folder", "name", min_length=1)
+    sam2_model: str = _field(
+        "facebook/sam2.1-hiera-small", "SAM 2: a name on the Hugging Face hub, a folder, or akv-tiny, the small "
+        "stand-in that akv carries, which knows toy scenes only", "name", min_length=1)
     threshold: float = _field(
         0.5, "pixels where the keyword heatmap is above this are product", "heatmap value", gt=0, lt=1)
     smallest_area: float = _field(
