@@ -38,6 +38,7 @@ class _Seed:
     read: Callable = lambda path, max_pixels=None: read_mask(path, max_pixels)[0] # how to read it
     origin: str = 'a mask that was handed in'     # where the mask file comes from
     clicks: list = field(default_factory=list)    # (x, y, kind); kind 1: on the product, 0: on what is not product
+    refine: Callable | None = None                # (image, mask) -> mask: the outline of what the mask file is about
 
     @property
     def given(self): return bool(self.boxes or self.mask or any(kind for _, _, kind in self.clicks))
@@ -61,7 +62,8 @@ class _Seed:
         if abs(np.log(mask.shape[1]/mask.shape[0]/(width/height))) > .03:
             notice(f'{self.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its picture {width} x {height}: '
                    'another shape; it is stretched')
-        return mask if mask.shape == (height, width) else mask_of_distance(signed_distance(mask), (height, width))
+        if mask.shape != (height, width): mask = mask_of_distance(signed_distance(mask), (height, width))
+        return self.refine(image, mask) if self.refine else mask
 
 # %% ../nbs/02_keywords.ipynb #fd5152e5
 def _boxes_given(project, video_id, scenes, boxes):
@@ -181,7 +183,7 @@ def _keyword_heatmaps(project, video_id, keyword, options, max_pixels):
 
 def _keyword_given(project, video_id, scenes, settings):
     "Seeds from what CLIPSeg finds; [] for a scene where it finds nothing."
-    from akv.sources.clipseg import mask_from_heatmap
+    from akv.sources.clipseg import mask_from_heatmap, outline_of_region
     keyword, options, seeds = project.keywords().get(video_id, '').strip(), settings.keywords, {}
     if not keyword:
         raise AkvError(f'{video_id} has no keyword; name its product in {project.relative(project.keywords_csv)}')
@@ -190,7 +192,12 @@ def _keyword_given(project, video_id, scenes, settings):
     def read(path, max_pixels=None): return mask_from_heatmap(load_heatmap(path, max_pixels), **chosen)
     for n, path in _keyword_heatmaps(project, video_id, keyword, options, settings.data.max_pixels).items():
         if n not in scenes.index: continue
-        seeds[n] = [_Seed(int(scenes.loc[n].image_frame), [], [], path, read, origin)] if read(path).any() else []
+        def refine(image, mask, path=path):
+            K = load_heatmap(path)
+            if K.shape != mask.shape: K = cv2.resize(K, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            return outline_of_region(image, mask, K, options.on_person)
+        frame = int(scenes.loc[n].image_frame)
+        seeds[n] = [_Seed(frame, mask=path, read=read, origin=origin, refine=refine)] if read(path).any() else []
         if not seeds[n]: notice(f'scene {n} of {video_id}: no {keyword!r} found (the heatmap reaches '
                                 f'{load_heatmap(path).max():.2f}, the threshold is {options.threshold:g}); '
                                 'lower keywords.threshold, draw a box, or leave the scene out')
@@ -314,8 +321,8 @@ class SceneMask:
 # %% ../nbs/02_keywords.ipynb #8823387a
 class _SmallFrames:
     "Frames of a video at working size, read when they are asked for; the last two blocks are kept."
-    def __init__(self, video, first, stop, block=96): # 96 frames of 180 x 320 pixels are 17 MB
-        self.video, self.first, self.stop, self.block, self.kept = video, first, stop, block, {}
+    def __init__(self, video, first, stop, block=96, shrunk=shrunk_for_tracking): # 96 of 180 x 320 pixels are 17 MB
+        self.video, self.first, self.stop, self.block, self.shrunk, self.kept = video, first, stop, block, shrunk, {}
 
     def __getitem__(self, index):
         number = (index - self.first)//self.block
@@ -323,7 +330,7 @@ class _SmallFrames:
             start = self.first + number*self.block
             stop = min(self.stop, start + self.block)
             while len(self.kept) > 1: self.kept.pop(next(iter(self.kept)))
-            self.kept[number] = {i: shrunk_for_tracking(f) for i, f in iter_frames(self.video, start, stop)}
+            self.kept[number] = {i: self.shrunk(f) for i, f in iter_frames(self.video, start, stop)}
         return self.kept[number][index]
 
 # %% ../nbs/02_keywords.ipynb #e84d82d1
@@ -393,20 +400,79 @@ def _say_where_lost(project, video_id, n, quality, known, files):
                f'at {project.relative(files[frame])}. If it has, add this line to data/boxes.csv, with the box put '
                f'right: {video_id},{n},{frame},{x},{y},{width},{height},product')
 
+# %% ../nbs/02_keywords.ipynb #731aae53
+@functools.lru_cache(maxsize=1)
+def _load_sam2(name):
+    from akv.sources.sam2 import Sam2
+    return Sam2(name)
+
+def _sam2_of(settings):
+    "SAM 2 where the settings choose it, else None. Raises `AkvError` where it is not to be had."
+    return _load_sam2(settings.keywords.sam2_model) if settings.keywords.source == 'sam2' else None
+
+def _with_source(settings, source):
+    settings = settings.model_copy(deep=True)
+    settings.keywords.source = source
+    return settings
+
+def _boxes_by_keyword(project, video_id, scenes, settings):
+    "Seeds with boxes around the parts of what CLIPSeg finds. Raises `AkvError` where there is no keyword either."
+    if not project.keywords().get(video_id, '').strip():
+        raise AkvError(f'{video_id}: SAM 2 needs a prompt, and there is no box, click, mask or keyword. '
+                       f'{ways_to_give_masks(video_id)}')
+    found = _keyword_given(project, video_id, scenes, settings)
+    for seeds in found.values():
+        for k, seed in enumerate(seeds):
+            mask = seed.read(seed.mask).astype(np.uint8)
+            boxes = [tuple(map(int, part[:4])) for part in cv2.connectedComponentsWithStats(mask)[2][1:]]
+            seeds[k] = _Seed(seed.frame, boxes, origin=f'SAM 2 in the box of {seed.origin}')
+    return found
+
+def _drawn_by_sam2(sam2, seed, images, drawn):
+    "Add a seed's mask to those {frame: mask} that are drawn; how sure it is. Raises `NoOutline` where none is found."
+    known = {k: (images[k], mask) for k, mask in drawn.items() if k != seed.frame}
+    found = sam2.outline(images[seed.frame], seed.boxes, seed.negative, seed.clicks, known, seed.frame)
+    if not found.found: raise NoOutline(f'SAM 2 finds no product in {seed.place}')
+    drawn[seed.frame] = found.mask
+    return found.sure
+
+# %% ../nbs/02_keywords.ipynb #d59f699e
+def _followed_by_sam2(sam2, frames, start, stop, known, sures):
+    "Yields (index, mask) of a stretch as SAM 2 follows it from the known frames, and notes in `sures` how sure it is."
+    for index in range(start, stop):
+        if index in known: yield index, known[index]
+    for index, mask, sure in sam2.follow(frames, start, stop, known) if set(range(start, stop)) - set(known) else ():
+        sures[index] = sure
+        yield index, mask
+
+_LEAST_SURE = .5   # expected IoU: below it more of a mask is wrong than right
+
+def _with_sures(quality, sures, known, before):
+    "What is told of a track, with SAM 2's own expectation; of kept frames that is in the table of `before`."
+    if before.is_file() and (old := read_table(before, ['frame'])).get('sure') is not None:
+        sures = dict(zip(old.frame.astype(int), old.sure.astype(float))) | sures
+    sure = quality.frame.map(sures).round(4)
+    return quality.assign(sure=sure, flagged=quality.flagged | ((sure < _LEAST_SURE) & ~quality.frame.isin(known)))
+
 # %% ../nbs/02_keywords.ipynb #20b97c46
-def _write_track(project, video, video_id, n, scene, drawn, content, on_frame):
-    "Follow masks {frame: mask} through a scene, a mask for every frame; returns (the scene image's, all files)."
+def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, sam2=None, sures=None):
+    """Follow masks {frame: mask} through a scene, a mask for every frame; returns (the scene image's, all files).
+
+    With `sam2`, SAM 2 follows them; `sures`: how sure it is of those that it has drawn."""
     first, stop = int(scene.start_frame), int(scene.end_frame)
     size, known, seen, done, at_image = next(iter(drawn.values())).shape, sorted(drawn), {}, 0, None
     anchors, frames = {f: anchor_of(m, size) for f, m in drawn.items()}, _SmallFrames(video, first, stop)
+    if sam2: frames, sures = _SmallFrames(video, first, stop, 24, sam2.shrunk), dict.fromkeys(known, 1.) | sures
     with _TrackFiles(project.keyword_track(video_id, n)) as track:
         plan = []
         for start, end, ends in _stretches(first, stop, known):
-            key = content_hash(_MASKS_VERSION, content, INTERVAL, start, end, [(k, drawn[k]) for k in ends])
+            by = sam2.hash if sam2 else INTERVAL
+            key = content_hash(_MASKS_VERSION, content, by, start, end, [(k, drawn[k]) for k in ends])
             plan.append((start, end, ends, key, track.kept(start, end, key)))
         total = sum(end - start for start, end, *_, kept in plan if not kept)
         for start, end, ends, key, kept in plan:
             if kept: masks = ((i, load_mask(track.path(i))) for i in range(start, end))
+            elif sam2: masks = _followed_by_sam2(sam2, frames, start, end, {k: drawn[k] for k in ends}, sures)
             else: masks = ((i, mask_of_distance(distance, size)) for i, distance in
                            _followed_in(frames, start, end, {k: anchors[k] for k in ends}))
             for index, mask in masks:
@@ -418,6 +484,7 @@ def _write_track(project, video, video_id, n, scene, drawn, content, on_frame):
                 if on_frame: on_frame(done, total)
             track.note(start, end, key)
         quality = judged_track(seen, known)
+        if sam2: quality = _with_sures(quality, sures, known, track.folder/'quality.csv')
         files = track.take_their_place(range(first, stop))
         written = [*files.values(), track.record, write_table(quality, track.folder/'quality.csv')]
     _say_where_lost(project, video_id, n, quality, known, files)
@@ -436,16 +503,19 @@ def _no_outline(project, video_id, n, seeds):
             f'{video_id},{n},{frame},{row},product (put the numbers right), or draw {mask}, '
             'or let boxes stand for products (keywords.allow_box: true)')
 
-def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, content=None, on_frame=None):
+def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, content=None, on_frame=None, sam2=None):
     """Make mask and track of a scene from its seeds; the files, and whether some seed has no outline.
 
     With `keep` the mask stays as it is. Raises `NoOutline` where no seed has one and boxes may not stand for it."""
-    allow_box, drawn, bare = settings.keywords.allow_box, {}, []
+    allow_box, drawn, bare, sures = settings.keywords.allow_box, {}, [], {}
     if video is None: images = {int(scene.image_frame): load_image(project.find_scene_images(video_id)[n])}
     else: images = dict(pair for seed in seeds for pair in iter_frames(video, seed.frame, seed.frame + 1))
+    if sam2: seeds = sorted(seeds, key=lambda seed: not (seed.mask or seed.boxes))   # clicks alone correct the others
     for seed in seeds:
         if seed.frame not in images: continue
-        try: drawn[seed.frame] = seed.draw(images[seed.frame], settings)
+        try:
+            if sam2 and not seed.mask: sures[seed.frame] = _drawn_by_sam2(sam2, seed, images, drawn)
+            else: drawn[seed.frame] = seed.draw(images[seed.frame], settings)
         except NoOutline:
             bare.append(seed)
             if allow_box: drawn[seed.frame] = seed.draw(images[seed.frame], settings, allow_box=True)
@@ -457,7 +527,8 @@ def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, 
         video = None
     mask, files = drawn.get(int(scene.image_frame)), []
     exact = video is None or (mask is not None and any(seed.mask for seed in seeds))   # as it was given, to the pixel
-    if video is not None: tracked, files = _write_track(project, video, video_id, n, scene, drawn, content, on_frame)
+    where = project, video, video_id, n, scene, drawn, content, on_frame
+    if video is not None: tracked, files = _write_track(*where, sam2, sures)
     if not exact: mask = tracked
     return files if keep or mask is None else [*files, SceneMask(project, video_id, n).write(mask)], bool(bare)
 
@@ -474,7 +545,7 @@ def _planned(project, video_id, scenes, found):
             if len(others) < len(seeds): notice(f'{place} was made or changed by hand and is kept; '
                                                 'delete it to use what was given')
             if others: notice(f'{place} was made or changed by hand; beside it '
-                              f'the boxes in frame {spans([seed.frame for seed in others])} count')
+                              f'what is known of frame {spans([seed.frame for seed in others])} counts')
             mask, doubt = load_mask(painted), ''
             # somebody's file lies here as it is: what was handed in would have been recognised and read rightly
             if orientation_of_mask(mask) == 'inverted':
@@ -490,7 +561,7 @@ def _planned(project, video_id, scenes, found):
     return plan
 
 # %% ../nbs/02_keywords.ipynb #b4d4a8dc
-def _note_origin(project, video_id, plan, without=None):
+def _note_origin(project, video_id, plan, without=None, sam2=None):
     """`provenance.json` in the folders of masks and tracks: for each scene where its mask comes from.
 
     `without`: {scene number: why it has no mask} of the planned scenes, where that is known already."""
@@ -503,17 +574,19 @@ def _note_origin(project, video_id, plan, without=None):
     left_out = {n: why for n, why in left_out.items() if n not in there | made}
     left_out |= {str(n): why for n, why in (without or {}).items()}
     for n, (first, *others), kept in plan:
-        origin = 'a mask made by hand' if kept else first.origin if first.mask else 'boxes'
+        told = first.mask or first.origin != _Seed.origin
+        origin = 'a mask made by hand' if kept else first.origin if told else 'boxes'
         ways = dict(boxes=[s.frame for s in others if not s.mask], hand=[s.frame for s in others if s.mask])
         more = ''.join(f', and frame {spans(sorted(frames))} by {way}' for way, frames in ways.items() if frames)
         scenes[str(n)] = origin + more
     def in_order(notes): return dict(sorted(notes.items(), key=lambda item: int(item[0])))
     scenes = in_order({n: origin for n, origin in scenes.items() if n not in left_out or without is None})
     notes = dict(scenes=scenes) | (dict(left_out=in_order(left_out)) if left_out else {})
+    maker = 'GrabCut in boxes, CLIPSeg, or masks as given; followed by DIS optical flow'
+    if sam2: maker = f'SAM 2 {Path(sam2.name).name if Path(sam2.name).is_dir() else sam2.name} {sam2.hash[:12]}'
     for folder in folders if plan else ():
-        write_provenance(folder, project.relative(project.scene_cuts(video_id)),
-                         'GrabCut in boxes, CLIPSeg, or masks as given; followed by DIS optical flow',
-                         dict(refit_interval=INTERVAL, **notes))
+        write_provenance(folder, project.relative(project.scene_cuts(video_id)), maker,
+                         notes if sam2 else dict(refit_interval=INTERVAL, **notes))
 
 # %% ../nbs/02_keywords.ipynb #80738aea
 _MASKS_VERSION = 2   # of what this chapter does: a higher number makes masks anew
@@ -521,16 +594,16 @@ _MASKS_VERSION = 2   # of what this chapter does: a higher number makes masks an
 def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
     "Make what is not yet done; {scene number: why it has no mask}, where it has none. `on_frame`: as `follow_scene`."
     video, cache, without, options = _video_to_follow(project, video_id), StageCache(project), {}, settings.keywords
-    content = content_hash(video) if video else None
+    content, sam2 = content_hash(video) if video else None, _sam2_of(settings)
     for n, seeds, keep in tqdm(plan, desc=f'masks of {video_id}', disable=None):
         scene, name = scenes.loc[n], scene_name(video_id, n, None)
         frames = [int(scene[c]) for c in ('start_frame', 'end_frame', 'image_frame')]
         known = [(s.frame, s.boxes, s.negative, s.clicks, options.on_person,
                   content_hash(s.read(s.mask)) if s.mask else None) for s in seeds]
-        key = content_hash(_MASKS_VERSION, content, frames, keep, known)
+        key = content_hash(_MASKS_VERSION, content, frames, keep, known, *([sam2.hash] if sam2 else []))
         bare_key = content_hash(key, options.allow_box)    # of scenes that this setting makes different
         if any(cache.is_done('masks', name, each) for each in (key, bare_key)): continue
-        work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame
+        work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame, sam2
         try: files, bare = _make_scene_mask(*work)
         except NoOutline as error:
             without[n] = str(error)
@@ -547,7 +620,7 @@ def make_masks(
     boxes=None,    # DataFrame or .csv: video_id,scene_number,frame,x,y,width,height,kind (product|not)
     masks=None,    # folder of mask files
     settings=None, # akv.study.settings.Settings; None: the defaults
-    source=None,   # 'clipseg': found by the video's keyword; else what is given says it
+    source=None,   # 'clipseg': found by the video's keyword; 'sam2': by SAM 2, from what is given or else the keyword
     clicks=(),     # with or without the box: (x, y, kind), 'x,y' on the product or 'x,y,not' on what is not product
 )->dict:           # {scene number: path of its mask}
     """Write the mask of every scene and, followed through the scene, of every frame; what was done is not done again.
@@ -556,11 +629,15 @@ def make_masks(
     which lists the ways, where nothing says where the product is; `NoOutline` where no scene is left; `TableError` for
     boxes that do not fit the scenes."""
     settings, scenes = settings or Settings(), _scene_table(project, video_id)
+    if source in ('clipseg', 'sam2'): settings = _with_source(settings, source)
+    sam2 = _sam2_of(settings)
     one = None if box is None and not clicks else (box, clicks)
     given = dict(box=one, boxes=boxes, masks=masks, clipseg=settings if source == 'clipseg' else None)
-    if source is not None and given.get(source) is None:
-        raise AkvError(f'mask source {source!r}: choose clipseg, or give box, boxes or masks itself')
+    if source not in (None, 'sam2') and given.get(source) is None:
+        raise AkvError(f'mask source {source!r}: choose clipseg or sam2, or give box, boxes or masks itself')
     found = _find_seeds(project, video_id, scenes, **given)
+    if sam2 and not found and not any(SceneMask(project, video_id, n).by_hand() for n in scenes.index):
+        found = _boxes_by_keyword(project, video_id, scenes, settings)
     plan = _planned(project, video_id, scenes, found)
     for n in project.find_keyword_masks(video_id):   # akv's own, of scenes that are gone or now empty
         if n not in scenes.index or not found.get(n, True): SceneMask(project, video_id, n).forget()
@@ -568,9 +645,9 @@ def make_masks(
     if not plan and not there:
         why = 'CLIPSeg finds no such product' if source == 'clipseg' else 'nothing says where the product is'
         raise AkvError(f'{video_id}: {why}. {ways_to_give_masks(video_id)}')
-    _note_origin(project, video_id, plan)
+    _note_origin(project, video_id, plan, sam2=sam2)
     without = _make_planned(project, video_id, scenes, plan, settings)
-    if plan: _note_origin(project, video_id, plan, without)
+    if plan: _note_origin(project, video_id, plan, without, sam2)
     if without:
         there = project.find_keyword_masks(video_id)
         head = 'scenes are left out' if there else 'no scene is left'
@@ -672,7 +749,7 @@ def follow_scene(
     if by_mask: seeds, keep = [_Seed(frame, mask=mask, read=load_mask), *seeds], True
     if not seeds: raise AkvError(f'scene {n} of {video_id} has no mask yet; draw one and save it')
     without = _make_planned(project, video_id, scenes, [(n, seeds, keep)], settings or Settings(), on_frame)
-    if not by_mask: _note_origin(project, video_id, [(n, seeds, keep)], without)
+    if not by_mask: _note_origin(project, video_id, [(n, seeds, keep)], without, _sam2_of(settings or Settings()))
     if without: raise NoOutline(f'scene {n} of {video_id}: {without[n]}')
     _name_mask(project, video_id, n)
     return load_track(project, video_id, n)
