@@ -129,7 +129,7 @@ def ask_outline(
 
 # %% ../../nbs/sources/02_outlines.ipynb #a80c5bc4
 _SIDE = 192   # pixels, of the view: what the model was trained with
-_DISC = 6     # pixels in the view, radius of a click
+_DISC = 14    # pixels in the view, radius of a click: more than in training (6), since the model then listens more
 
 def _prompts(crop, size, box=None, negative=(), clicks=(), prior=None):
     "Maps [5,h,w] for a view of `size`, from what is known in the picture's pixels."
@@ -201,7 +201,7 @@ def _box_of_clicks(image, clicks):
     return left, top, min(width, right) - left, min(height, bottom) - top
 
 # %% ../../nbs/sources/02_outlines.ipynb #269c2614
-_LEAST_SURE = .4    # expected IoU below which more than half of a mask is likely to be wrong
+_LEAST_SURE = .55   # expected IoU below which too much of a mask is wrong to be of use
 _PERSON = .3        # probability of skin or hair from which a pixel is left out: a hand taken along is seen at once
 
 def find_outline(

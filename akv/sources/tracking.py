@@ -127,13 +127,17 @@ class Follower:
 
     def votes(self, seen, near, far=()): # a view; memories searched everywhere; nearby -> [cells], likeness [cells]
         "Probability of product by what looked like this before, and how alike that was."
-        alike = [seen.features @ m.features.T for m in near]
+        memories = [*near, *far]
+        alike = seen.features @ torch.cat([m.features for m in memories]).T
         if far:
-            here, reach = seen.places(), max(self.REACH*(self.box[2]*self.box[3])**.5, 3*seen.crop[2]/seen.columns)
-            alike += [(seen.features @ m.features.T).masked_fill(torch.cdist(here, m.places()) > reach, -9)
-                      for m in far]
-        best, which = torch.cat(alike, 1).topk(self.VOTERS, 1)
-        labels = torch.cat([m.labels for m in (*near, *far)])[which]
+            here, end = seen.places(), alike.shape[1]
+            reach = max(self.REACH*(self.box[2]*self.box[3])**.5, 3*seen.crop[2]/seen.columns)
+            for m in reversed(far):
+                start = end - len(m.labels)
+                alike[:, start:end].masked_fill_(torch.cdist(here, m.places()) > reach, -9)
+                end = start
+        best, which = alike.topk(self.VOTERS, 1)
+        labels = torch.cat([m.labels for m in memories])[which]
         return ((best/self.SHARP).softmax(1)*labels).sum(1), best[:, 0]
 
 # %% ../../nbs/sources/03_tracking.ipynb #0cb1eb92
@@ -176,6 +180,8 @@ def learn(self:Follower,
     self.cut, self.fit = _CUTS[int(np.argmax(fits))], float(max(fits))
 
 # %% ../../nbs/sources/03_tracking.ipynb #62b0702a
+_LEAST_SURE, _SURE_ENOUGH = .55, .65   # expected IoU: on public clips .6 flagged half of the bad frames, and 3 % of the good
+
 SIGNS = 'agreement', 'doubt', 'likeness', 'change', 'fit'
 _SURE = dict(constant=-2.29, agreement=.27, doubt=-.02, likeness=1.11, change=-.55, fit=3.)   # of the expected IoU's logit
 
@@ -207,7 +213,8 @@ def step(self:Follower,
     if peak < .35 or area < self.GONE*self.area: self.lost += 1
     else:
         box = np.array(cv2.boundingRect(mask.astype(np.uint8)), float)
-        self.box, self.lost = self.SMOOTH*box + (1 - self.SMOOTH)*self.box, 0
+        self.box = box if searching else self.SMOOTH*box + (1 - self.SMOOTH)*self.box
+        self.lost = 0
         seen.labels = torch.from_numpy(cells.ravel().copy())
         self.recent = [*self.recent, seen][-self.LAST:]
         self.target.learn(seen)
@@ -237,21 +244,37 @@ def followed(
     first,     # index of the first frame of the stretch
     stop,      # index after its last frame
     anchors,   # {index: signed distance [h,w]} where the product is known
-):             # yields (index, signed distance [h,w], expected IoU) for every frame
+):             # yields (index, signed distance [h,w], expected IoU) for every frame; a later one of a frame replaces the first
     "Carry known outlines through frames, forwards and backwards from each to the middle between two, and to the ends."
+    def ready(start, *others):   # a follower that knows frame `start`, and remembers others
+        follower = Follower(anchors[start].shape)
+        for index in (*others, start): follower.learn(frames[index], anchors[index] > 0)
+        return follower
+    def run(follower, indices, doubts=None):   # with `doubts`, {index: expected IoU}: only what is surer
+        for index in indices:
+            soft, signs = follower.step(frames[index])
+            sure = float(expected_overlap(signs))
+            if doubts is None or sure > doubts.get(index, 1):
+                yield index, signed_distance(tidy_mask((soft > .5).astype(np.uint8))), sure
     known = sorted(anchors)
-    middles = [first, *((a + b + 1)//2 for a, b in zip(known, known[1:])), stop]
-    for n, start in enumerate(known):
-        yield start, anchors[start], 1.
-        forwards = range(start + 1, middles[n + 1]), known[n + 1:n + 2]
-        backwards = range(start - 1, middles[n] - 1, -1), known[max(0, n - 1):n]
-        for run, other in (forwards, backwards):
-            if not run: continue
-            follower = Follower(anchors[start].shape)
-            for index in (*other, start): follower.learn(frames[index], anchors[index] > 0)
-            for index in run:
-                soft, signs = follower.step(frames[index])
-                yield index, signed_distance(tidy_mask((soft > .5).astype(np.uint8))), float(expected_overlap(signs))
+    for index in known: yield index, anchors[index], 1.
+    for indices, start in ((range(known[0] - 1, first - 1, -1), known[0]), (range(known[-1] + 1, stop), known[-1])):
+        if indices: yield from run(ready(start), indices)
+    for a, b in zip(known, known[1:]):
+        middle = (a + b + 1)//2
+        sides = [(ready(a, b), range(a + 1, middle), range(middle, b)),
+                 (ready(b, a), range(b - 1, middle - 1, -1), range(middle - 1, a, -1))] if b > a + 1 else []
+        sure = {}
+        for follower, indices, _ in sides:
+            for found in run(follower, indices):
+                sure[found[0]] = found[2]
+                yield found
+        doubts = {index: value for index, value in sure.items() if value < _SURE_ENOUGH}
+        for follower, _, beyond in sides:
+            last = [n for n, index in enumerate(beyond) if index in doubts][-1:]
+            for found in run(follower, beyond[:last[0] + 1] if last else (), doubts):
+                doubts[found[0]] = found[2]
+                yield found
 
 # %% ../../nbs/sources/03_tracking.ipynb #2ef0c54a
 def track_mask(
@@ -313,7 +336,6 @@ def _separation(likeness, inside, around):
 
 # %% ../../nbs/sources/03_tracking.ipynb #08fceabe
 _LEAST_SEPARATION, _MOST_JUMP, _LEAST_OVERLAP = .85, .2, .5   # the first relative to the frames that are known
-_LEAST_SURE, _SURE_ENOUGH = .55, .65   # expected IoU: on public clips .6 flagged half of the bad frames, and 3 % of the good
 TELLING = .5   # separation in the known frames: below it half of the surroundings look like the product
 
 def _steps(masks):
