@@ -20,6 +20,7 @@ from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
 from .media.decoding import probe
+from .sources.weights import OUTLINE_WEIGHTS
 from .sources.models import load_attention_model
 from .editors.scene_source import SceneSource
 from .editors.photometric import mean_energy, mean_share, PhotometricEditor
@@ -201,9 +202,9 @@ class SceneEdit:
         return editor.apply(frame, self.region(index), parameters, weight, index)
 
 # %% ../nbs/12_editing.ipynb #30e8aa50
-def _maps_hash(source, kind, editor, maps): # of all heatmaps that an edit depends on; maps: the baseline's file, the target's
+def _maps_hash(source, kind, editor, maps): # of all maps that an edit depends on; maps: the baseline's file, the target's
     files = list(maps) if editor.conditioned else []
-    if kind == 'placebo': files += [source.attention_path, ['people', source.on_person]]
+    if kind == 'placebo': files += [source.attention_path, *([] if source.on_person else [OUTLINE_WEIGHTS])]
     return content_hash(*files) if files else ''
 
 def _editor_facts(editor, settings): # what the editor adds to a unit

@@ -22,7 +22,7 @@ from .study.settings import Settings
 from .media.decoding import iter_frames
 from .sources.boxes import BOX_COLUMNS, boxes_of, is_click, parse_box, parse_click, read_boxes
 from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
-from .sources.tracking import (anchor_of, followed, help_wanted, INTERVAL, judged_track, look_at_mask,
+from .sources.tracking import (anchor_of, followed, help_wanted, judged_track, look_at_mask,
                                   shrunk_for_tracking, spans, TELLING)
 from .sources.mask_files import inverted_ones, orientation_of_mask, read_mask, ways_to_give_masks
 from .sources.tracks import load_track
@@ -321,7 +321,7 @@ class SceneMask:
 # %% ../nbs/02_keywords.ipynb #8823387a
 class _SmallFrames:
     "Frames of a video at working size, read when they are asked for; the last two blocks are kept."
-    def __init__(self, video, first, stop, block=96, shrunk=shrunk_for_tracking): # 96 of 180 x 320 pixels are 17 MB
+    def __init__(self, video, first, stop, block=96, shrunk=shrunk_for_tracking): # 96 of 360 x 640 pixels are 66 MB
         self.video, self.first, self.stop, self.block, self.shrunk, self.kept = video, first, stop, block, shrunk, {}
 
     def __getitem__(self, index):
@@ -340,12 +340,15 @@ def _stretches(first, stop, known):
             *((k, k + 1, [k]) for k in known), (known[-1] + 1, stop, known[-1:])]
     return sorted(stretch for stretch in ends if stretch[0] < stretch[1])
 
-def _followed_in(frames, start, stop, anchors):
-    "Yields (index, signed distance) of a stretch; `anchors`: those that it depends on."
+def _followed_in(frames, start, stop, anchors, sures):
+    "Yields (index, signed distance) of a stretch, and notes in `sures` how sure it is; `anchors`: what it depends on."
     if start in anchors: yield start, anchors[start]
     else:
         first, end = min(start, *anchors), max(stop, *(k + 1 for k in anchors))
-        yield from ((i, d) for i, d in followed(frames, first, end, anchors, INTERVAL) if start <= i < stop)
+        for index, distance, sure in followed(frames, first, end, anchors):
+            if start <= index < stop:
+                sures[index] = sure
+                yield index, distance
 
 # %% ../nbs/02_keywords.ipynb #2112ad2b
 class _TrackFiles:
@@ -445,14 +448,11 @@ def _followed_by_sam2(sam2, frames, start, stop, known, sures):
         sures[index] = sure
         yield index, mask
 
-_LEAST_SURE = .5   # expected IoU: below it more of a mask is wrong than right
-
-def _with_sures(quality, sures, known, before):
-    "What is told of a track, with SAM 2's own expectation; of kept frames that is in the table of `before`."
+def _with_earlier(sures, before):
+    "{frame: expected IoU}; of frames that were kept it stands in the table of `before`."
     if before.is_file() and (old := read_table(before, ['frame'])).get('sure') is not None:
-        sures = dict(zip(old.frame.astype(int), old.sure.astype(float))) | sures
-    sure = quality.frame.map(sures).round(4)
-    return quality.assign(sure=sure, flagged=quality.flagged | ((sure < _LEAST_SURE) & ~quality.frame.isin(known)))
+        return dict(zip(old.frame.astype(int), old.sure.replace('', 'nan').astype(float))) | sures
+    return sures
 
 # %% ../nbs/02_keywords.ipynb #20b97c46
 def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, sam2=None, sures=None):
@@ -462,11 +462,12 @@ def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, s
     first, stop = int(scene.start_frame), int(scene.end_frame)
     size, known, seen, done, at_image = next(iter(drawn.values())).shape, sorted(drawn), {}, 0, None
     anchors, frames = {f: anchor_of(m, size) for f, m in drawn.items()}, _SmallFrames(video, first, stop)
-    if sam2: frames, sures = _SmallFrames(video, first, stop, 24, sam2.shrunk), dict.fromkeys(known, 1.) | sures
+    if sam2: frames = _SmallFrames(video, first, stop, 24, sam2.shrunk)
+    sures = dict.fromkeys(known, 1.) | (sures or {})
     with _TrackFiles(project.keyword_track(video_id, n)) as track:
         plan = []
         for start, end, ends in _stretches(first, stop, known):
-            by = sam2.hash if sam2 else INTERVAL
+            by = sam2.hash if sam2 else ''
             key = content_hash(_MASKS_VERSION, content, by, start, end, [(k, drawn[k]) for k in ends])
             plan.append((start, end, ends, key, track.kept(start, end, key)))
         total = sum(end - start for start, end, *_, kept in plan if not kept)
@@ -474,17 +475,16 @@ def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, s
             if kept: masks = ((i, load_mask(track.path(i))) for i in range(start, end))
             elif sam2: masks = _followed_by_sam2(sam2, frames, start, end, {k: drawn[k] for k in ends}, sures)
             else: masks = ((i, mask_of_distance(distance, size)) for i, distance in
-                           _followed_in(frames, start, end, {k: anchors[k] for k in ends}))
+                           _followed_in(frames, start, end, {k: anchors[k] for k in ends}, sures))
             for index, mask in masks:
                 seen[index] = look_at_mask(frames[index], mask)
                 if index == scene.image_frame: at_image = mask
                 if kept: continue
                 save_mask(mask, track.side/f'{index:06d}.png')
                 done += 1
-                if on_frame: on_frame(done, total)
+                if on_frame: on_frame(min(done, total), total)   # a doubtful frame may come twice
             track.note(start, end, key)
-        quality = judged_track(seen, known)
-        if sam2: quality = _with_sures(quality, sures, known, track.folder/'quality.csv')
+        quality = judged_track(seen, known, _with_earlier(sures, track.folder/'quality.csv'))
         files = track.take_their_place(range(first, stop))
         written = [*files.values(), track.record, write_table(quality, track.folder/'quality.csv')]
     _say_where_lost(project, video_id, n, quality, known, files)
@@ -582,14 +582,14 @@ def _note_origin(project, video_id, plan, without=None, sam2=None):
     def in_order(notes): return dict(sorted(notes.items(), key=lambda item: int(item[0])))
     scenes = in_order({n: origin for n, origin in scenes.items() if n not in left_out or without is None})
     notes = dict(scenes=scenes) | (dict(left_out=in_order(left_out)) if left_out else {})
-    maker = 'GrabCut in boxes, CLIPSeg, or masks as given; followed by DIS optical flow'
+    maker = 'the outline model in boxes, CLIPSeg, or masks as given; followed by the features of the attention model'
     if sam2: maker = f'SAM 2 {Path(sam2.name).name if Path(sam2.name).is_dir() else sam2.name} {sam2.hash[:12]}'
     for folder in folders if plan else ():
         write_provenance(folder, project.relative(project.scene_cuts(video_id)), maker,
-                         notes if sam2 else dict(refit_interval=INTERVAL, **notes))
+                         notes)
 
 # %% ../nbs/02_keywords.ipynb #80738aea
-_MASKS_VERSION = 2   # of what this chapter does: a higher number makes masks anew
+_MASKS_VERSION = 3   # of what this chapter does: a higher number makes masks anew
 
 def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
     "Make what is not yet done; {scene number: why it has no mask}, where it has none. `on_frame`: as `follow_scene`."
