@@ -87,11 +87,12 @@ def toy_scene(
     frames=16,      # how many
     size=(64, 64),  # (height, width), pixels
     others=2,       # things beside the product
+    grain=12.,      # standard deviation of each of three sizes of the ground's texture, of 255
 ):                  # (list of uint8 [H,W,3] RGB, list of float32 [H,W] of {0,1})
     "Frames of coloured discs and boxes that move over textured ground, and the exact masks of one, the product."
     rng, (height, width), side = np.random.default_rng(seed), size, min(size)
-    grain = [rng.normal(0, 12, (n, n, 3)).astype(np.float32) for n in (4, 12, 40)]
-    ground = sum(cv2.resize(g, (width, height), interpolation=cv2.INTER_CUBIC) for g in grain) + rng.uniform(70, 180)
+    texture = [rng.normal(0, grain, (n, n, 3)).astype(np.float32) for n in (4, 12, 40)]
+    ground = sum(cv2.resize(g, (width, height), interpolation=cv2.INTER_CUBIC) for g in texture) + rng.uniform(70, 180)
     hue, things = rng.random(), []
     for k in range(others + 1):
         colour = 255*np.array(colorsys.hsv_to_rgb((hue + k/(others + 1)) % 1, rng.uniform(.7, 1), rng.uniform(.6, 1)))
