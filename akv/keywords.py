@@ -431,10 +431,11 @@ def _boxes_by_keyword(project, video_id, scenes, settings):
             seeds[k] = _Seed(seed.frame, boxes, origin=f'SAM 2 in the box of {seed.origin}')
     return found
 
-def _drawn_by_sam2(sam2, seed, images, drawn):
+def _drawn_by_sam2(sam2, seed, images, drawn, settings):
     "Add a seed's mask to those {frame: mask} that are drawn; how sure it is. Raises `NoOutline` where none is found."
     known = {k: (images[k], mask) for k, mask in drawn.items() if k != seed.frame}
-    found = sam2.outline(images[seed.frame], seed.boxes, seed.negative, seed.clicks, known, seed.frame)
+    found = sam2.outline(images[seed.frame], seed.boxes, seed.negative, seed.clicks, known, seed.frame,
+                         settings.keywords.on_person)
     if not found.found: raise NoOutline(f'SAM 2 finds no product in {seed.place}')
     drawn[seed.frame] = found.mask
     return found.sure
@@ -514,7 +515,7 @@ def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, 
     for seed in seeds:
         if seed.frame not in images: continue
         try:
-            if sam2 and not seed.mask: sures[seed.frame] = _drawn_by_sam2(sam2, seed, images, drawn)
+            if sam2 and not seed.mask: sures[seed.frame] = _drawn_by_sam2(sam2, seed, images, drawn, settings)
             else: drawn[seed.frame] = seed.draw(images[seed.frame], settings)
         except NoOutline:
             bare.append(seed)

@@ -35,7 +35,7 @@ def _mixed(inward, outward):
     return nn.Sequential(nn.Conv2d(inward, outward, 1, bias=False), nn.BatchNorm2d(outward), nn.ReLU())
 
 # %% ../../nbs/sources/03_outline_model.ipynb #d9e971dd
-PROMPTS = 5   # maps: box, product clicks, what is not the product, a first mask, whether there is one
+PROMPTS = 3   # maps: box, clicks on the product, what is not the product
 
 class OutlineModel(nn.Module):
     "Picture and prompts in; logits of product and of person (skin, hair), and of the mask's expected IoU, out."
@@ -64,7 +64,7 @@ class OutlineModel(nn.Module):
 
     def forward(self,
         x,       # [B, 3, H, W] sRGB in [0, 1], sides multiples of 16
-        prompts, # [B, 5, H, W] in [0, 1]
+        prompts, # [B, 3, H, W] in [0, 1]
     ): # [B, 2, H/2, W/2] logits of product and person; [B] logit of the product's expected IoU
         "One pass."
         with torch.no_grad():   # edges and textures stay as ImageNet made them

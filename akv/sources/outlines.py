@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONTEXT', 'signed_distance', 'mask_of_distance', 'crop_around', 'view_of', 'put_back', 'guided', 'without_holes',
-           'tidy_mask', 'ask_outline', 'NoOutline', 'Outlined', 'find_outline', 'mask_from_boxes', 'mask_from_box',
-           'person_map']
+           'tidy_mask', 'ask_outline', 'NoOutline', 'Outlined', 'off_people', 'find_outline', 'mask_from_boxes',
+           'mask_from_box', 'person_map']
 
 # %% ../../nbs/sources/04_outlines.ipynb #8aa1b4d3
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def tidy_mask(
 # %% ../../nbs/sources/04_outlines.ipynb #21076060
 def ask_outline(
     view,    # uint8 [h,w,3], sides multiples of 16
-    prompts, # float32 [5,h,w], see `akv.sources.outline_model`
+    prompts, # float32 [3,h,w], see `akv.sources.outline_model`
     flip=True, # ask the mirror image, too
 )->tuple:    # (product, person: float32 [h,w], 0 to 1; expected IoU, 0 to 1)
     "The outline model's answer for one view."
@@ -129,11 +129,11 @@ def ask_outline(
 
 # %% ../../nbs/sources/04_outlines.ipynb #a80c5bc4
 _SIDE = 192   # pixels, of the view: what the model was trained with
-_DISC = 14    # pixels in the view, radius of a click: more than in training (6), since the model then listens more
+_DISC = 6     # pixels in the view, radius of a click: as in training
 
-def _prompts(crop, size, box=None, negative=(), clicks=(), prior=None):
-    "Maps [5,h,w] for a view of `size`, from what is known in the picture's pixels."
-    maps = np.zeros((5, *size), np.float32)
+def _prompts(crop, size, box=None, negative=(), clicks=()):
+    "Maps [3,h,w] for a view of `size`, from what is known in the picture's pixels."
+    maps = np.zeros((3, *size), np.float32)
     kx, ky = size[1]/crop[2], size[0]/crop[3]
     def fill(which, box):
         left, top = (max(0, round(v)) for v in ((box[0] - crop[0])*kx, (box[1] - crop[1])*ky))
@@ -143,7 +143,6 @@ def _prompts(crop, size, box=None, negative=(), clicks=(), prior=None):
     for other in negative: fill(2, other)
     for x, y, kind in clicks:
         cv2.circle(maps[1 if kind else 2], (round((x - crop[0])*kx), round((y - crop[1])*ky)), _DISC, 1., -1)
-    if prior is not None: maps[3], maps[4] = prior, 1
     return maps
 
 # %% ../../nbs/sources/04_outlines.ipynb #37553113
@@ -200,9 +199,18 @@ def _box_of_clicks(image, clicks):
     left, top = max(0, left), max(0, top)
     return left, top, min(width, right) - left, min(height, bottom) - top
 
+# %% ../../nbs/sources/04_outlines.ipynb #269c2610
+_PERSON = .3   # probability of skin or hair from which a pixel is left out: a hand taken along is seen at once
+
+def off_people(
+    mask,      # [H,W] of {0,1}
+    person,    # [H,W], 0 to 1: probability of skin or hair
+)->np.ndarray: # float32 [H,W] of {0,1}
+    "What of a mask is not on skin or hair."
+    return ((np.asarray(mask) > .5) & (person < _PERSON)).astype(np.float32)
+
 # %% ../../nbs/sources/04_outlines.ipynb #269c2614
 _LEAST_SURE = .55   # expected IoU below which too much of a mask is wrong to be of use
-_PERSON = .3        # probability of skin or hair from which a pixel is left out: a hand taken along is seen at once
 
 def find_outline(
     image,           # uint8 [H,W,3] RGB
@@ -223,7 +231,8 @@ def find_outline(
     boxes = boxes or [_box_of_clicks(image, clicks)]
     products, people, sure = zip(*(_one_outline(image, box, negative, clicks) for box in boxes))
     soft, person = np.maximum.reduce(products), np.maximum.reduce(people)
-    inside = soft > .5 if on_person else (soft > .5) & (person < _PERSON)
+    inside = soft > .5
+    if not on_person: inside = off_people(inside, person) > 0
     for x, y, width, height in (map(round, map(float, box)) for box in negative):
         inside[max(0, y):max(0, y + height), max(0, x):max(0, x + width)] = False
     mask = tidy_mask(inside.astype(np.uint8)).astype(np.float32)
@@ -274,5 +283,5 @@ def person_map(
     scale = (320*320/(height*width))**.5       # the area of the view
     size = [max(2, round(n*scale/16))*16 for n in (height, width)]
     whole = 0, 0, width, height
-    _, person, _ = ask_outline(view_of(image, whole, size), np.zeros((5, *size), np.float32))
+    _, person, _ = ask_outline(view_of(image, whole, size), np.zeros((3, *size), np.float32))
     return put_back(person, whole, (height, width))

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from transformers import Sam2VideoModel, Sam2VideoProcessor
 from ..study.files import AkvError, content_hash, hub_folder, PACKAGE
 from .weights import quiet_loading
-from .outlines import Outlined
+from .outlines import Outlined, off_people, person_map
 
 # %% ../../nbs/sources/15_sam2.ipynb #5469300f
 SAM2 = 'facebook/sam2.1-hiera-small'
@@ -209,7 +209,8 @@ def outline(self:Sam2,
     clicks=(),    # (x, y, 1 product | 0 not), pixels
     known=None,   # {index: (image, mask)}: other frames in which the product is known, for clicks that correct
     index=0,      # of this frame, for `known`
-)->Outlined:      # `person` is 0: SAM 2 knows nothing of people
+    on_person=False, # the product is on somebody's skin or hair
+)->Outlined:
     """The product in one frame.
 
     Clicks without a box are ambiguous, as a click on a label may mean the label. Where the product is known in other
@@ -233,8 +234,9 @@ def outline(self:Sam2,
     z = cv2.resize(np.max(logits, 0), size[::-1], interpolation=cv2.INTER_LINEAR)
     for x, y, w, h in negative: z[max(0, y):max(0, y + h), max(0, x):max(0, x + w)] = -20     # surely not
     soft = (1/(1 + np.exp(-z.clip(-20, 20)))).astype(np.float32)
-    mask = (z > 0).astype(np.float32)
-    return Outlined(mask, soft, np.zeros_like(soft), float(np.mean(sures)), bool(mask.any()))
+    person = person_map(image)         # SAM 2 itself knows nothing of people
+    mask = (z > 0).astype(np.float32) if on_person else off_people(z > 0, person)
+    return Outlined(mask, soft, person, float(np.mean(sures)), bool(mask.any()))
 
 # %% ../../nbs/sources/15_sam2.ipynb #37603abe
 def _runs(first, stop, known):

@@ -126,7 +126,7 @@ class Follower:
         return view, _Seen(crop, rows, columns, torch.cat(parts, 1)/sum(w*w for w in _WEIGHTS)**.5)
 
     def votes(self, seen, near, far=()): # a view; memories searched everywhere; nearby -> [cells], likeness [cells]
-        "Probability of product by what looked like this before, and how alike that was."
+        "Probability of product by what looked like this before, and how alike that was; no cell of a view judges itself."
         memories = [*near, *far]
         alike = seen.features @ torch.cat([m.features for m in memories]).T
         if far:
@@ -136,6 +136,7 @@ class Follower:
                 start = end - len(m.labels)
                 alike[:, start:end].masked_fill_(torch.cdist(here, m.places()) > reach, -9)
                 end = start
+        if near[0] is seen: alike.fill_diagonal_(-9)
         best, which = alike.topk(self.VOTERS, 1)
         labels = torch.cat([m.labels for m in memories])[which]
         return ((best/self.SHARP).softmax(1)*labels).sum(1), best[:, 0]
@@ -173,9 +174,7 @@ def learn(self:Follower,
     self.known.append((near, far))
     self.recent, self.lost = [near], 0
     self.target.learn(near, known=True)
-    alike = (near.features @ near.features.T).fill_diagonal_(-9)    # each cell judged by all others
-    best, which = alike.topk(self.VOTERS, 1)
-    soft, _, _ = self.soft_mask(((best/self.SHARP).softmax(1)*near.labels[which]).sum(1), near, view)
+    soft, _, _ = self.soft_mask(self.votes(near, [near])[0], near, view)
     fits = [((soft > cut) & mask).sum()/max(1, ((soft > cut) | mask).sum()) for cut in _CUTS]
     self.cut, self.fit = _CUTS[int(np.argmax(fits))], float(max(fits))
 
