@@ -260,6 +260,7 @@ def test_mask_editor_track(opened, study):
     drag(page, page.locator(f'{canvas}-drawing'), (.2, .05), (.9, .4))
     page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('1 box')")
     page.keyboard.press('d')                                # what the box leads to is not the matter here
+    page.wait_for_function("document.querySelector('.akv-canvas-drawing').dataset.tool == 'brush'")
     drag(page, page.locator(f'{canvas}-drawing'), (.4, .3), (.6, .3))
     page.wait_for_function("document.querySelector('.akv-facts').innerText.includes('1 stroke')")
     page.keyboard.press('t')
