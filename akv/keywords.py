@@ -21,6 +21,7 @@ from .study.review import add_review
 from .study.settings import Settings
 from .media.decoding import iter_frames
 from .sources.boxes import BOX_COLUMNS, boxes_of, is_click, parse_box, parse_click, read_boxes
+from .sources.weights import ATTENTION_WEIGHTS, OUTLINE_WEIGHTS
 from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
 from .sources.tracking import (anchor_of, followed, help_wanted, judged_track, look_at_mask,
                                   shrunk_for_tracking, spans, TELLING)
@@ -465,10 +466,10 @@ def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, s
     anchors, frames = {f: anchor_of(m, size) for f, m in drawn.items()}, _SmallFrames(video, first, stop)
     if sam2: frames = _SmallFrames(video, first, stop, 24, sam2.shrunk)
     sures = dict.fromkeys(known, 1.) | (sures or {})
+    by = sam2.hash if sam2 else content_hash(ATTENTION_WEIGHTS)
     with _TrackFiles(project.keyword_track(video_id, n)) as track:
         plan = []
         for start, end, ends in _stretches(first, stop, known):
-            by = sam2.hash if sam2 else ''
             key = content_hash(_MASKS_VERSION, content, by, start, end, [(k, drawn[k]) for k in ends])
             plan.append((start, end, ends, key, track.kept(start, end, key)))
         total = sum(end - start for start, end, *_, kept in plan if not kept)
@@ -596,12 +597,13 @@ def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
     "Make what is not yet done; {scene number: why it has no mask}, where it has none. `on_frame`: as `follow_scene`."
     video, cache, without, options = _video_to_follow(project, video_id), StageCache(project), {}, settings.keywords
     content, sam2 = content_hash(video) if video else None, _sam2_of(settings)
+    by = content_hash(OUTLINE_WEIGHTS, sam2.hash if sam2 else ATTENTION_WEIGHTS)   # other weights, other masks
     for n, seeds, keep in tqdm(plan, desc=f'masks of {video_id}', disable=None):
         scene, name = scenes.loc[n], scene_name(video_id, n, None)
         frames = [int(scene[c]) for c in ('start_frame', 'end_frame', 'image_frame')]
         known = [(s.frame, s.boxes, s.negative, s.clicks, options.on_person,
                   content_hash(s.read(s.mask)) if s.mask else None) for s in seeds]
-        key = content_hash(_MASKS_VERSION, content, frames, keep, known, *([sam2.hash] if sam2 else []))
+        key = content_hash(_MASKS_VERSION, by, content, frames, keep, known)
         bare_key = content_hash(key, options.allow_box)    # of scenes that this setting makes different
         if any(cache.is_done('masks', name, each) for each in (key, bare_key)): continue
         work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame, sam2
