@@ -15,11 +15,11 @@ from .study.files import AkvError, atomic_path, content_hash, notice, offered, r
 from .study.images import load_heatmap, load_image, load_mask
 from .study.project import project_of, resolve_path
 from .media.regions import region_box, soft_region
-from .sources.models import load_attention_model, predict_attention
+from .sources.models import load_attention_model, predict_attention, to_tensor
 from .alignment import alpha_between, attention_proportion, ManipulationError, scale_regions, placebo_region
 from .diffusion.control import ControlTensorBuilder, resize_heatmap, resize_mask, with_total
 from .diffusion.geometry import check_geometry, fit_geometry, slices_of
-from .editors.photometric import apply_photometric, CONTROL_POINTS, figure_ground, OPERATIONS, PhotometricEdit
+from .editors.photometric import apply_photometric, figure_ground, OPERATIONS, PhotometricEdit, to_linear, to_oklab
 
 # %% ../nbs/08_dataset.ipynb #f95e34bc
 def _tensor(plane): # [H, W] or [H, W, 3] -> [1, H, W] or [3, H, W]
@@ -158,18 +158,18 @@ class VideoSceneDataset(_SceneItems):
         return arrays
 
 # %% ../nbs/08_dataset.ipynb #a39abda8
-def _surround_colours(
+def _lightness(
     image:np.ndarray, # uint8 [H, W, 3]
     region:np.ndarray, # [H, W] in [0, 1], not empty
-)->tuple: # (of the region [3], of the ring around it [3]), in [0, 1]
-    "Mean colours of a region and of what surrounds it, a twelfth of the short side wide."
+)->tuple: # (of the region, 0 to 1; how much lighter than its surround, -1 to 1)
+    "Mean lightness of a region, against that of what surrounds it, a twelfth of the short side wide."
     import cv2
     reach = max(1, min(region.shape) // 12)
     ring = cv2.dilate(region, np.ones((2 * reach + 1,) * 2, np.uint8)) - region
-    x = image.astype(np.float32) / 255
-    mean = lambda w: (x * w[..., None]).sum((0, 1)) / max(w.sum(), 1e-6)
-    inside = mean(region)
-    return inside, mean(ring) if ring.sum() > 1 else inside
+    L = to_oklab(to_linear(to_tensor(image)))[0, 0].numpy()
+    inside = float((L * region).sum() / region.sum())
+    around = float((L * ring).sum() / ring.sum()) if ring.sum() > 1 else inside
+    return inside, float(np.tanh(4 * (inside - around)))
 
 # %% ../nbs/08_dataset.ipynb #8242f905
 def _random_edit(
@@ -177,14 +177,12 @@ def _random_edit(
     region:np.ndarray, # [H, W] in [0, 1], not empty
     strength:float, # -1 (sunk into its surround) to 1 (set off from it)
     rng, # numpy Generator, of the noise
-    noise:float=.25, # standard deviation of the noise in the overall values; of the grid's half as much
+    noise:float=.25, # standard deviation of the noise in every value
 )->PhotometricEdit:
-    "A colourist's edit of some strength with noise in every operation."
-    pivot, surround = _surround_colours(image, region)
-    direction = figure_ground(torch.from_numpy(pivot), torch.from_numpy(surround), 1.).numpy()
-    whole = strength * direction + noise * abs(strength) * rng.standard_normal(len(OPERATIONS))
-    grid = .5 * noise * rng.standard_normal((len(OPERATIONS), CONTROL_POINTS, CONTROL_POINTS))
-    return PhotometricEdit(whole.tolist(), grid.tolist(), pivot.tolist(), surround.tolist())
+    "A colourist's edit of some strength, at up to twice the bounds of a natural look, with noise in every operation."
+    pivot, lighter = _lightness(image, region)
+    values = strength * 2 * figure_ground(1., lighter).numpy() + noise * abs(strength) * rng.standard_normal(len(OPERATIONS))
+    return PhotometricEdit(np.clip(values, -1.5, 1.5).tolist(), pivot)
 
 # %% ../nbs/08_dataset.ipynb #45befb77
 def other_region(

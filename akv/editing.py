@@ -166,11 +166,11 @@ class SceneEdit:
 
     @property
     def of_placebo(self)->bool: # is it another region than the product that changes?
-        return self.record['region']['of'] == 'placebo'
+        return self.record['region']['of'] != 'product'
 
     @property
     def exact(self)->bool:
-        "Is each frame edited by itself? A placebo's region stands still, so it has nowhere to be carried to."
+        "Is each frame edited by itself? A placebo's region has nowhere to be carried to."
         return self.of_placebo or _applying(self.record['editor']).exact
 
     @property
@@ -188,7 +188,8 @@ class SceneEdit:
         index:int, # of a frame in the video
     )->np.ndarray: # [H, W] in [0, 1]
         "Where the edit may change that frame."
-        return self.source.placebo_region(index) if self.of_placebo else self.source.region(index)
+        places = dict(product=self.source.region, placebo=self.source.placebo_region, background=self.source.background)
+        return places[self.record['region']['of']](index)
 
     def apply(self,
         index:int, # of a frame in the video
@@ -204,7 +205,8 @@ class SceneEdit:
 # %% ../nbs/12_editing.ipynb #30e8aa50
 def _maps_hash(source, kind, editor, maps): # of all maps that an edit depends on; maps: the baseline's file, the target's
     files = list(maps) if editor.conditioned else []
-    if kind == 'placebo': files += [source.attention_path, *([] if source.on_person else [OUTLINE_WEIGHTS])]
+    if kind == 'placebo' and editor.placebo == 'background': files.append(OUTLINE_WEIGHTS)   # people are looked for
+    elif kind == 'placebo': files += [source.attention_path, *([] if source.on_person else [OUTLINE_WEIGHTS])]
     return content_hash(*files) if files else ''
 
 def _editor_facts(editor, settings): # what the editor adds to a unit
@@ -263,7 +265,7 @@ def judge(
     "The verdict on an edit, and the reason where the dose was not reached."
     if unit.kind == 'placebo':
         if not (.95 <= dose['delivered_alpha'] <= 1.05 and dose['energy'] > 0):
-            return 'cannot', 'no edit of the placebo region left the product alone'
+            return 'cannot', 'no placebo left the product alone'
         part = dose['energy'] / dose['energy_wanted']
         if part >= .9: return 'delivered', ''
         return 'under_dosed', f"energy {part:.2f} of the boost's: what a natural look and the product's share allow"
@@ -306,7 +308,8 @@ def run_unit(
             share = mean_share(frames, masks, load_attention_model())
             if not 0 < share < 1: raise ManipulationError(f'the product has a share of {share:.3g} of the attention')
         if unit.kind == 'placebo':
-            boost, places = project.outputs/'units'/unit.needs/'edit.json', [source.placebo_region(i) for i in indices]
+            boost, place = project.outputs/'units'/unit.needs/'edit.json', 'background' if editor.placebo == 'background' else 'placebo'
+            places = [source.background(i) if place == 'background' else source.placebo_region(i) for i in indices]
             if not boost.exists(): raise AkvError(f'{boost}: this edit has not been made; run `akv edit`')
             energy = read_json(boost)['energy']
             if not all(r.any() for r in places): raise ManipulationError('the product covers the placebo region')
@@ -320,7 +323,7 @@ def run_unit(
     if status == 'cannot': parameters, dose = editor.fit(frames, masks, regions, 1, **told) # as the baseline is
     edited = [editor.apply(f, r, parameters, index=i) for i, f, r in zip(indices, frames, regions)]
     for i, e in zip(indices, edited): save_image(e, folder/f'{i:06d}.png')
-    region = dict(feather=feather, on_person=source.on_person, of='placebo' if of_placebo else 'product',
+    region = dict(feather=feather, on_person=source.on_person, of=place if of_placebo else 'product',
                   area=float(np.mean([(r > 0).mean() for r in regions])))
     write_json(folder/'edit.json', dict(
         unit=unit.hash, editor=unit.editor, kind=unit.kind, requested_alpha=unit.alpha, frames=indices, status=status,

@@ -161,6 +161,7 @@ class ControlNetEditor:
     "Diffusion under the control of mask and attention heatmap, in a closed loop on the dose."
     name = 'controlnet'
     conditioned = True # it is told the keyword and the heatmaps, too
+    placebo = 'region' # painted where a region matches the product's
     exact = False # what was painted on one frame has to be carried to the others
     def __init__(self,
         settings:Settings=None, # of them the sections `editing` and `model`
@@ -173,7 +174,8 @@ class ControlNetEditor:
         self.source = (settings.model.sd_model_name, control.checkpoint if checkpoint is None else str(checkpoint),
                        control.control_channels, control.control_layout)
         self.bounds, self.tolerance = list(natural_bounds(editing.naturalness).values()), editing.tolerance
-        self.settings = dict(bounds=self.bounds, feather=editing.feather, tolerance=editing.tolerance,
+        self.level = editing.naturalness.level
+        self.settings = dict(bounds=self.bounds, level=self.level, feather=editing.feather, tolerance=editing.tolerance,
                              model=self.source[0], **self.chosen.model_dump())
 
     @functools.cached_property
@@ -203,7 +205,7 @@ class ControlNetEditor:
         left, finish, after = math.log(alpha / delivered), None, part.share
         # Less than a quarter of the tolerance is not worth a second edit.
         if 0 < shot.before < 1 and self.chosen.photometric_finish and abs(left) > self.tolerance / 4:
-            fit = fit_dose(painted, masks, math.exp(left), self.model, regions, bounds=self.bounds)
+            fit = fit_dose(painted, masks, math.exp(left), self.model, regions, bounds=self.bounds, level=self.level)
             total = _delivered(shot.before, fit.share_after)
             if abs(math.log(alpha / total)) < abs(left):
                 finish, after, delivered = fit.edit.to_dict(), fit.share_after, total

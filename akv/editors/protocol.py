@@ -11,9 +11,10 @@ import numpy as np
 
 # %% ../../nbs/editors/00_protocol.ipynb #a40a1ab2
 class Editor(Protocol):
-    "What every editor has: five facts and three methods. Nothing needs to inherit from it."
+    "What every editor has: six facts and three methods. Nothing needs to inherit from it."
     name:str         # as in `editing.editor` and in every edit.json
     conditioned:bool # is it told keyword and heatmaps? then a heatmap changed by hand changes its edits
+    placebo:str      # 'background': all but product and people, graded; 'region': one that matches the product's
     exact:bool       # do its parameters mean the same in every frame? if not, edits are carried from keyframes by flow
     settings:dict    # what its edits depend on, as plain values: a part of the name of each edit
     model_hash:str   # of all weights that its edits depend on

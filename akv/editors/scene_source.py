@@ -15,16 +15,28 @@ from ..study.project import Project, read_scenes
 from ..media.decoding import probe, read_frames
 from ..media.regions import soft_region
 from ..sources.tracks import load_track_mask
-from ..alignment import placebo_region
+from ..alignment import ManipulationError, placebo_region
 
 # %% ../../nbs/editors/01_scene_source.ipynb #670801f6
-@functools.lru_cache(maxsize=256)   # a megapixel is an eighth of a megabyte
+_SIDE = 256     # pixels of the longer side
+_HINT = .05     # probability of a person from which a grade keeps away
+_BETWEEN = 6  # frames between two looks for people
+
+@functools.lru_cache(maxsize=64)   # about seventy kilobytes a look
 def _people(path, content, indices): # a video and its frames, or an image without; `content`: the file's hash
-    "Where there is a person in any of the frames: (packed bits, (height, width))."
+    "The probability of a person in each of the frames: float16 [n, h, w], no side longer than 256."
     from akv.sources.outlines import person_map
-    frames = read_frames(path, indices).values() if indices else [load_image(path)]
-    people = np.any([person_map(frame) > .5 for frame in frames], axis=0)
-    return np.packbits(people), people.shape
+    found = []
+    for frame in read_frames(path, indices).values() if indices else [load_image(path)]:
+        people = person_map(frame)
+        scale = min(1., _SIDE / max(people.shape))
+        size = tuple(max(1, round(scale * side)) for side in people.shape[::-1])
+        found.append(cv2.resize(people, size, interpolation=cv2.INTER_AREA).astype(np.float16))
+    return np.stack(found)
+
+def _away(off, reach, margin=0): # 0 up to `margin` pixels from where `off` [h, w] is, rising smoothly to 1 over `reach` more
+    t = np.clip((cv2.distanceTransform((~off).astype(np.uint8), cv2.DIST_L2, 5) - margin) / reach, 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 # %% ../../nbs/editors/01_scene_source.ipynb #85709209
 class SceneSource:
@@ -118,13 +130,32 @@ class SceneSource:
     @property
     def people(self)->np.ndarray: # bool [H, W]
         "Where there is skin or hair in the first, the scene image's or the last frame; a placebo stays off it."
+        people = self._people_in((self.start, self.image_frame, self.stop - 1)).max(0).astype(np.float32)
+        return cv2.resize(people, self.size[::-1], interpolation=cv2.INTER_LINEAR) > .5
+
+    def _people_in(self, frames): # [n, h, w] in [0, 1]; one for an image
         video = self.video if self.video and self.video.is_file() else None
-        frames = (self.start, self.image_frame, self.stop - 1) if video else ()
         path = video or self.image_path
-        bits, shape = _people(path, file_hash(path), tuple(dict.fromkeys(frames)))
-        people = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
-        if shape != self.size: people = cv2.resize(people, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        return people > 0
+        return _people(path, file_hash(path), tuple(dict.fromkeys(frames)) if video else ())
+
+    @functools.lru_cache(maxsize=2)
+    def _off_people(self): # float32 [looks, h, w]: 0 where there are people about the time of a look, 1 away from them
+        people = self._people_in((*range(self.start, self.stop - 1, _BETWEEN), self.stop - 1))
+        near = np.stack([people[max(0, k - 1):k + 2].max(0) > _HINT for k in range(len(people))])
+        short = min(near.shape[1:])
+        return np.stack([_away(p, .04 * short, .015 * short) if p.any() else np.ones(p.shape, np.float32) for p in near])
+
+    def background(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
+        """How much of a grade of the background each pixel of one frame gets: 0 on the product and on people.
+
+        Raises `ManipulationError` where product and people leave no background."""
+        looks, at = self._off_people(), (index - self.start) / _BETWEEN
+        first = min(int(at), len(looks) - 1)
+        second, part = min(first + 1, len(looks) - 1), at - first      # between two looks, between their maps
+        weight = cv2.resize((1 - part) * looks[first] + part * looks[second], self.size[::-1], interpolation=cv2.INTER_LINEAR)
+        weight *= _away(self.region(index) > 0, .04 * min(self.size))
+        if weight.mean() < .02: raise ManipulationError('product and people leave no background for a placebo')
+        return weight
 
     @functools.lru_cache(maxsize=8)
     def _placebo(self): # [H, W]: 1 well inside the region that matches the product's, 0 outside

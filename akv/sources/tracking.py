@@ -41,12 +41,19 @@ def _cells(crop):
 _WEIGHTS = .5, 1., 1.   # of the features at strides 4, 8 and 16: edges tell less than parts of things
 
 def _features(view):
-    "Features [cells, channels] at three strides of a view, uint8 [h,w,3]."
+    "Of a view, uint8 [h,w,3]: features [cells, channels] at three strides; edges and colours at stride 4 [4 cells, channels]."
     x = torch.from_numpy(view).permute(2, 0, 1)[None].float().div(255).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad(): maps = load_attention_model().early(x)
+    model = load_attention_model()
+    with torch.no_grad():
+        edges = model.stem(x)
+        maps = model.middle(edges)
     size = maps[0].shape[-2:]
     maps = [F.interpolate(m, size, mode='bilinear', align_corners=False) for m in maps]
-    return [m[0].flatten(1).T for m in maps]
+    colour = F.avg_pool2d(x, 4)
+    around = F.avg_pool2d(F.pad(colour, (2,)*4, mode='replicate'), 5, 1)
+    edges = edges/edges.std((2, 3), keepdim=True).clamp_min(1e-3)
+    fine = torch.cat([edges, 4*colour, 4*around], 1)      # 4: a colour's spread is about a quarter
+    return [m[0].flatten(1).T for m in maps], fine[0].flatten(1).T
 
 @dataclass
 class _Seen:
@@ -55,6 +62,7 @@ class _Seen:
     rows: int
     columns: int
     features: object      # tensor [cells, channels], of length one
+    fine: object          # tensor [4 cells, channels], on a grid of twice the rows and columns
     labels: object = None # tensor [cells], 0 to 1: product
 
     def places(self): # tensor [cells, 2]: x, y of their centres in the frame
@@ -100,6 +108,33 @@ class _TargetModel:
         "Probability of product."
         return (self.STEEP*(features @ self.rule[:-1] + self.OFFSET*self.rule[-1])).sigmoid()
 
+# %% ../../nbs/sources/05_tracking.ipynb #0709d3a1
+class _EdgeRule:
+    "A linear rule that tells on which side of the outline a place lies."
+    STEEP, RIDGE = 2., .01   # as in `_TargetModel`
+    def __init__(self): self.centre, self.rule = None, None
+
+    def _told(self, seen, cells): # -> what is known of each place [n, channels]; the cells' mask there [n,1]
+        size = 2*seen.columns, 2*seen.rows
+        soft = torch.from_numpy(cv2.resize(cells, size, interpolation=cv2.INTER_LINEAR)).reshape(-1, 1)
+        if self.centre is None: self.centre = seen.fine.mean(0)
+        x = seen.fine - self.centre
+        return torch.cat([x, (soft - .5)*x, 4*(soft - .5), torch.ones_like(soft)], 1), soft
+
+    def learn(self, seen, cells, mask): # a view; what the cells say [rows,columns]; the truth, [h,w] of the view
+        "Fit the rule to a frame in which somebody pointed at the product."
+        x, soft = self._told(seen, cells)
+        truth = cv2.resize(mask, (2*seen.columns, 2*seen.rows), interpolation=cv2.INTER_AREA).reshape(-1, 1)
+        weighted = x*(4*soft*(1 - soft) + .02)            # .02: a little everywhere, or a clear mask would teach nothing
+        A, b = weighted.T @ x, weighted.T @ (2*torch.from_numpy(truth) - 1)
+        self.rule = torch.linalg.solve(A + self.RIDGE*A.diagonal().mean()*torch.eye(len(A)), b)
+
+    def sharpened(self, seen, cells): # -> float32 [2 rows, 2 columns], 0 to 1
+        "The cells' mask, with the rule's word where it is in doubt."
+        x, soft = self._told(seen, cells)
+        doubt = 4*soft*(1 - soft)
+        return ((1 - doubt)*soft + doubt*(self.STEEP*(x @ self.rule)).sigmoid()).view(2*seen.rows, -1).numpy()
+
 # %% ../../nbs/sources/05_tracking.ipynb #0709d3a7
 class Follower:
     "Follows one product through the frames of a scene."
@@ -109,21 +144,22 @@ class Follower:
     TARGET = .35   # weight of the target model beside the votes
     LAST = 2       # frames that are remembered beside the known ones
     SMOOTH = .6    # weight of a new box against the one before: a crop that jumps makes features jump
-    GUIDE = 6      # pixels of a view, of the filter that takes edges from the picture
+    GUIDE = 2      # pixels of a view, of the filter that takes edges from the picture
     GONE = .05     # of the product's area where it was known: less is nothing
     def __init__(self,
         size, # (height, width) of the frames, pixels
     ):
-        self.size, self.known, self.recent, self.target, self.centre, self.lost = size, [], [], _TargetModel(), None, 0
+        self.size, self.known, self.recent, self.centre, self.lost = size, [], [], None, 0
+        self.target, self.edge = _TargetModel(), _EdgeRule()
 
     def look(self, frame, crop): # uint8 [H,W,3], (x, y, width, height) -> view uint8 [h,w,3], _Seen
         "A view of a part of a frame."
         rows, columns = _cells(crop)
         view = view_of(frame, crop, (_CELL*rows, _CELL*columns), 127)
-        maps = _features(view)
+        maps, fine = _features(view)
         if self.centre is None: self.centre = [m.mean(0) for m in maps]
         parts = [w*F.normalize(m - c, dim=1) for m, c, w in zip(maps, self.centre, _WEIGHTS)]
-        return view, _Seen(crop, rows, columns, torch.cat(parts, 1)/sum(w*w for w in _WEIGHTS)**.5)
+        return view, _Seen(crop, rows, columns, torch.cat(parts, 1)/sum(w*w for w in _WEIGHTS)**.5, fine)
 
     def votes(self, seen, near, far=()): # a view; memories searched everywhere; nearby -> [cells], likeness [cells]
         "Probability of product by what looked like this before, and how alike that was; no cell of a view judges itself."
@@ -145,17 +181,24 @@ class Follower:
 _CUTS = .3, .35, .4, .45, .5   # below .3 the surroundings come in
 
 @patch
-def soft_mask(self:Follower,
+def coarse(self:Follower,
     votes,  # tensor [cells], by looks
     seen,   # the view's _Seen
-    view,   # uint8 [h,w,3]
-):          # float32 [H,W], 0 to 1; the cells' values [rows,columns]; their largest value before it became 1
-    "Probability of product in the frame, by both memories."
+):          # [rows,columns], 0 to 1; the largest value before it became 1
+    "Probability of product by both memories, cell by cell."
     mixed = (1 - self.TARGET)*votes + self.TARGET*self.target.of(seen.features)
     cells, peak = mixed.view(seen.rows, seen.columns).numpy(), float(mixed.max())
-    if peak > .3: cells = (cells/peak).clip(0, 1)    # what is faint everywhere is not there; it stays faint
-    fine = guided(cv2.resize(cells, view.shape[1::-1], interpolation=cv2.INTER_LINEAR), view, self.GUIDE)
-    return put_back(fine.clip(0, 1), seen.crop, self.size), cells, peak
+    return (cells/peak).clip(0, 1) if peak > .3 else cells, peak    # what is faint everywhere is not there; it stays faint
+
+@patch
+def soft_mask(self:Follower,
+    cells,  # [rows,columns], 0 to 1
+    seen,   # the view's _Seen
+    view,   # uint8 [h,w,3]
+):          # float32 [H,W], 0 to 1
+    "Probability of product in the frame, pixel by pixel."
+    sharp = cv2.resize(self.edge.sharpened(seen, cells), view.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return put_back(guided(sharp, view, self.GUIDE).clip(0, 1), seen.crop, self.size)
 
 @patch
 def learn(self:Follower,
@@ -174,7 +217,9 @@ def learn(self:Follower,
     self.known.append((near, far))
     self.recent, self.lost = [near], 0
     self.target.learn(near, known=True)
-    soft, _, _ = self.soft_mask(self.votes(near, [near])[0], near, view)
+    cells, _ = self.coarse(self.votes(near, [near])[0], near)
+    self.edge.learn(near, cells, view_of(mask.astype(np.float32), crop, view.shape[:2]))
+    soft = self.soft_mask(cells, near, view)
     fits = [((soft > cut) & mask).sum()/max(1, ((soft > cut) | mask).sum()) for cut in _CUTS]
     self.cut, self.fit = _CUTS[int(np.argmax(fits))], float(max(fits))
 
@@ -201,7 +246,8 @@ def step(self:Follower,
     view, seen = self.look(frame, crop)
     memories = [far if searching else near for near, far in self.known]
     votes, alike = self.votes(seen, memories, () if searching else self.recent)
-    soft, cells, peak = self.soft_mask(votes, seen, view)
+    cells, peak = self.coarse(votes, seen)
+    soft = self.soft_mask(cells, seen, view)
     mask = soft > self.cut
     area, target = float(mask.sum()), self.target.of(seen.features)
     a, b, inside = votes > .5, target > .5, torch.from_numpy(cells.ravel() > .5)

@@ -124,15 +124,22 @@ class ExperimentSettings(_Section):
 
 # %% ../../nbs/study/05_settings.ipynb #12cdce57
 class NaturalnessSettings(_Section):
-    "How far the photometric editor may go."
-    exposure: float = _field(0.4, "limit of the change of brightness, up or down", "log of gamma", ge=0)
+    "How much of an edit may be seen, and how far each operation of the photometric editor may go."
+    level: Literal["invisible", "natural", "strong"] = _field(
+        "natural", "invisible: a small dose that hardly anybody finds; natural: the largest that passes at a look; strong: the "
+        "dose comes first", "name")
+    exposure: float = _field(0.7, "limit of more or less light", "stops", ge=0)
     contrast: float = _field(0.35, "limit of the change of contrast", "log units", ge=0)
-    saturation: float = _field(0.7, "limit of the change of saturation", "log units", ge=0)
-    sharpness: float = _field(1.0, "limit of sharpening or blurring of fine detail", "strength", ge=0)
-    texture: float = _field(0.6, "limit of strengthening or weakening of coarser detail", "strength", ge=0)
-    warmth: float = _field(0.05, "limit of the shift between red and blue", "share of full scale", ge=0)
-    separation: float = _field(0.4, "limit of moving the product's colour away from its surround's, or towards it",
-                               "share of their difference", ge=0)
+    highlights: float = _field(0.08, "limit of the change of the light parts", "lightness, 0 to 1", ge=0, le=.12)
+    shadows: float = _field(0.08, "limit of the change of the dark parts", "lightness, 0 to 1", ge=0, le=.12)
+    vibrance: float = _field(0.6, "limit of the change of pale colours; skin and strong colours are spared", "log units", ge=0)
+    warmth: float = _field(0.25, "limit of the shift along the daylight line, for skin none", "100 mired", ge=0)
+    sharpness: float = _field(1.2, "limit of bringing out the finest detail", "strength", ge=0)
+    texture: float = _field(0.9, "limit of bringing out fine detail", "strength", ge=0)
+    clarity: float = _field(0.6, "limit of bringing out coarse detail", "strength", ge=0)
+    light_across: float = _field(0.35, "limit of light that grows from side to side", "stops", ge=0)
+    light_down: float = _field(0.35, "limit of light that grows downwards", "stops", ge=0)
+    spot: float = _field(0.35, "limit of light that falls off from the middle", "stops", ge=0)
 
 # %% ../../nbs/study/05_settings.ipynb #e4ba44e7
 class DiffusionSettings(_Section):
@@ -280,6 +287,8 @@ _TODAYS_KEYS = {"model.control_channels": "model.controlnet.control_channels",
                 "training.epochs": "training.num_epochs", "training.lr": "training.learning_rate",
                 "training.gradient_accumulation_steps": "training.gradient_accumulation"}
 _GONE = {"model.attention_model": "akv", "editing.controlnet.attention_guidance": 0}   # and their defaults
+_NATURAL = "editing.naturalness."
+_OLD_BOUNDS = dict(exposure=.4, contrast=.35, saturation=.7, sharpness=1., texture=.6, warmth=.05, separation=.4)
 _ONLY_EARLIER = re.compile(r"xformers|gradient_|num_workers|lora|_dir$|^paths\.|^llava\.|^clipseg\.|^device$")
 
 def _leaves(tree:dict, prefix=""):
@@ -311,6 +320,12 @@ def _translate(tree:dict, path)->dict:
     gone = {key: leaves.pop(key) for key in _GONE if key in leaves}
     chosen = [f"{key} ({value})" for key, value in gone.items() if value != _GONE[key]]
     if chosen: notice(f"{path}: {', '.join(chosen)} changes nothing any more; remove the line")
+    bounds = {key.removeprefix(_NATURAL): value for key, value in leaves.items() if key.startswith(_NATURAL)}
+    if {"saturation", "separation"} & bounds.keys():      # of an editor with other operations
+        leaves = {key: value for key, value in leaves.items() if not key.startswith(_NATURAL)}
+        chosen = [f"{name} ({value})" for name, value in bounds.items() if value != _OLD_BOUNDS.get(name)]
+        if chosen: notice(f"{path}: editing.naturalness has bounds of an earlier editor ({', '.join(chosen)}), whose operations were "
+                          "others; today's defaults are used")
     old_model = leaves.get("model.sd_model_name") == _OLD_SD
     if old_model:
         leaves["model.sd_model_name"] = _NEW_SD
