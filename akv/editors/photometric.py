@@ -169,7 +169,8 @@ def _operate(
     exposure, contrast, highlights, shadows, vibrance, warmth, *detail, across, down, spot = values.unbind()
     L, ab, spared = p.lab[:, :1], p.lab[:, 1:], 1 - p.skin
     bent = _curve(L + sum(v * band for v, band in zip(detail, p.bands)), contrast, highlights, shadows, pivot)
-    room = (1 - ab.square().sum(1, keepdim=True).clamp_min(1e-8).sqrt() / .25).clamp_min(0)  # saturated colours have none
+    room = (1 - ab.square().sum(1, keepdim=True).clamp_min(1e-8).sqrt() / .25).clamp_min(0)  # saturated colours have none,
+    room = room * (L / .4).clamp(0, 1)                                                     # and black is not to be tinted
     ab = ab * (1 + vibrance.expm1() * room * spared) * (bent / L.clamp_min(.02)).clamp(0, 2)**.5
     linear = from_oklab(torch.cat([bent, ab], 1))
     linear = linear * (warmth * spared * _WARMER.view(1, 3, 1, 1)).exp()
@@ -256,8 +257,8 @@ def apply_photometric(
     return result
 
 # %% ../../nbs/editors/02_photometric.ipynb #0ac2dc2e
-VISIBLE_CHANGE = dict(invisible=1.2, natural=3., strong=9.) # at most, by level of naturalness
-_PRICE = dict(invisible=8., natural=36., strong=400.) # visible change, squared, that a dose of 1 in the log odds is worth
+VISIBLE_CHANGE = dict(invisible=1.2, natural=3.5, strong=9.) # at most, by level of naturalness
+_PRICE = dict(invisible=8., natural=60., strong=400.) # visible change, squared, that a dose of 1 in the log odds is worth
 _SEEN, _EVENLY = .03, .15  # rms change of Oklab that counts as 1; weight of |z|^2
 
 @dataclass

@@ -112,9 +112,11 @@ class AttentionSettings(_Section):
 class ExperimentSettings(_Section):
     "Doses and windows of the variants."
     boost_alpha: float = _field(
-        1.5, "factor on the odds of the attention on the product in the boost variants", "odds ratio", ge=1)
+        1.5, "factor on the odds of the attention on the product in the boost variants; a natural look seldom allows more than "
+        "1.3", "odds ratio", ge=1)
     reduction_alpha: float = _field(
-        0.5, "factor on the odds of the attention on the product in the reduction variant", "odds ratio", gt=0, le=1)
+        0.5, "factor on the odds of the attention on the product in the reduction variant; a natural look seldom allows less "
+        "than 0.8", "odds ratio", gt=0, le=1)
     window_type: Literal["thirds", "seconds"] = _field(
         "thirds", "early, middle and late are thirds of the scenes (thirds) or of the time (seconds)",
         "thirds or seconds")
