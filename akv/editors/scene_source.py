@@ -19,7 +19,7 @@ from ..alignment import ManipulationError, placebo_region
 
 # %% ../../nbs/editors/01_scene_source.ipynb #670801f6
 _SIDE = 256     # pixels of the longer side
-_HINT = .05     # probability of a person from which a grade keeps away
+_HINT, _SURE = .05, .5 # probabilities of a person: a grade keeps away from what is hinted at, where it touches what is sure
 _BETWEEN = 6  # frames between two looks for people
 
 @functools.lru_cache(maxsize=64)   # about seventy kilobytes a look
@@ -33,6 +33,10 @@ def _people(path, content, indices): # a video and its frames, or an image witho
         size = tuple(max(1, round(scale * side)) for side in people.shape[::-1])
         found.append(cv2.resize(people, size, interpolation=cv2.INTER_AREA).astype(np.float16))
     return np.stack(found)
+
+def _persons(probability): # bool [h, w]; a lonely hint is no person, and a hole in a grade would be seen
+    _, parts = cv2.connectedComponents((probability > _HINT).astype(np.uint8))
+    return np.isin(parts, np.unique(parts[probability > _SURE])) & (parts > 0)
 
 def _away(off, reach, margin=0): # 0 up to `margin` pixels from where `off` [h, w] is, rising smoothly to 1 over `reach` more
     t = np.clip((cv2.distanceTransform((~off).astype(np.uint8), cv2.DIST_L2, 5) - margin) / reach, 0, 1)
@@ -141,9 +145,9 @@ class SceneSource:
     @functools.lru_cache(maxsize=2)
     def _off_people(self): # float32 [looks, h, w]: 0 where there are people about the time of a look, 1 away from them
         people = self._people_in((*range(self.start, self.stop - 1, _BETWEEN), self.stop - 1))
-        near = np.stack([people[max(0, k - 1):k + 2].max(0) > _HINT for k in range(len(people))])
+        near = np.stack([_persons(people[max(0, k - 1):k + 2].max(0)) for k in range(len(people))])
         short = min(near.shape[1:])
-        return np.stack([_away(p, .04 * short, .015 * short) if p.any() else np.ones(p.shape, np.float32) for p in near])
+        return np.stack([_away(p, .06 * short, .015 * short) if p.any() else np.ones(p.shape, np.float32) for p in near])
 
     def background(self, index:int)->np.ndarray: # [H, W] float32 in [0, 1]
         """How much of a grade of the background each pixel of one frame gets: 0 on the product and on people.
