@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONTEXT', 'signed_distance', 'mask_of_distance', 'crop_around', 'view_of', 'put_back', 'guided', 'without_holes',
-           'tidy_mask', 'ask_outline', 'NoOutline', 'Outlined', 'off_people', 'find_outline', 'mask_from_boxes',
-           'mask_from_box', 'person_map']
+           'tidy_mask', 'ask_outline', 'NoOutline', 'Outlined', 'told_apart', 'off_people', 'find_outline',
+           'mask_from_boxes', 'mask_from_box', 'person_map']
 
 # %% ../../nbs/sources/04_outlines.ipynb #8aa1b4d3
 from dataclasses import dataclass
@@ -199,6 +199,24 @@ def _box_of_clicks(image, clicks):
     left, top = max(0, left), max(0, top)
     return left, top, min(width, right) - left, min(height, bottom) - top
 
+# %% ../../nbs/sources/04_outlines.ipynb #fc743761
+_APART = .12   # of colours; less than this is no thing
+
+def told_apart(
+    image,  # uint8 [H,W,3] RGB
+    mask,   # [H,W]
+)->float:   # 0: the same colours inside and around, to 1: no colour in common
+    "How far the colours inside a mask differ from those around it: total variation between histograms of 64 colours, beyond chance."
+    inside = (np.asarray(mask) > .5).astype(np.uint8)
+    reach = max(2, round(.12*float(inside.sum())**.5))
+    ring = cv2.dilate(inside, np.ones((2*reach + 1,)*2, np.uint8)) - inside
+    if not ring.any() or not inside.any(): return 1.
+    bins = (image >> 6).astype(np.int32) @ np.array([16, 4, 1])
+    counts = np.stack([np.bincount(bins[place > 0], minlength=64) for place in (inside, ring)])
+    pixels, share = counts.sum(1), counts.sum(0)/counts.sum()
+    chance = np.sqrt(2/np.pi*share*(1 - share)*(1/pixels).sum()).sum()/2         # of as many pixels of equal colours
+    return max(0., float(np.abs(counts[0]/pixels[0] - counts[1]/pixels[1]).sum()/2 - chance))
+
 # %% ../../nbs/sources/04_outlines.ipynb #269c2610
 _PERSON = .3   # probability of skin or hair from which a pixel is left out: a hand taken along is seen at once
 
@@ -236,7 +254,8 @@ def find_outline(
     for x, y, width, height in (map(round, map(float, box)) for box in negative):
         inside[max(0, y):max(0, y + height), max(0, x):max(0, x + width)] = False
     mask = tidy_mask(inside.astype(np.uint8)).astype(np.float32)
-    return Outlined(mask, soft, person, min(sure), bool(mask.any() and min(sure) >= _LEAST_SURE))
+    expected = min(sure)*min(1., told_apart(image, mask)/_APART)
+    return Outlined(mask, soft, person, expected, bool(mask.any() and expected >= _LEAST_SURE))
 
 # %% ../../nbs/sources/04_outlines.ipynb #fc743764
 def mask_from_boxes(
