@@ -261,4 +261,4 @@ class ControlNetEditor:
         if len(pictures) > 1:
             out = np.rint(sum(np.float32(share) * picture for share, picture in pictures)).astype(np.uint8)
         finish = parameters['photometric']
-        return apply_photometric(out, region, PhotometricEdit(**finish), weight) if finish else out
+        return apply_photometric(out, region, PhotometricEdit.of(finish), weight) if finish else out

@@ -194,6 +194,15 @@ class PhotometricEdit:
     def to_dict(self)->dict: # JSON-ready
         return asdict(self)
 
+    @classmethod
+    def of(cls,
+        parameters:dict, # from `to_dict`
+    )->'PhotometricEdit':
+        "The edit that was stored. Raises `AkvError` for one of an earlier akv, whose operations were others."
+        try: return cls(**parameters)
+        except TypeError:
+            raise AkvError(f'an edit with {", ".join(parameters)} is of an earlier akv; run `akv edit` again') from None
+
     def scaled(self,
         factor:float, # 0 is the identity, 1 this edit
     )->'PhotometricEdit':
@@ -207,10 +216,11 @@ class PhotometricEdit:
 # %% ../../nbs/editors/02_photometric.ipynb #36ee6775
 def settled(
     region:np.ndarray, # [H, W] float in [0, 1], from `soft_region`
-    frame:np.ndarray, # uint8 [H, W, 3]
+    frame:np.ndarray, # uint8 [H, W, 3], or a crop of it round the region
+    short_side:int=None, # of the whole picture, pixels; None: the frame's
 )->np.ndarray: # float32 [H, W] in [0, 1]; 0 where the region is 0
     "The region with the picture's own edge."
-    short = min(frame.shape[:2])
+    short = short_side or min(frame.shape[:2])
     mask, reach = (region >= .5).astype(np.float32), max(1., .004 * short)
     w = guided(mask, frame, max(2, round(.006 * short)), 2e-3)
     beyond = cv2.distanceTransform((mask < .5).astype(np.uint8), cv2.DIST_L2, 5)
@@ -253,7 +263,7 @@ def apply_photometric(
         p = _Prepared(to_tensor(crop), inside, short, [(x, y, w, h)], (x0, y0, x1 - x0, y1 - y0))
         out = 255 * _operate(p, edit.amounts(), edit.pivot)[0].permute(1, 2, 0).numpy()
     result = frame.copy()
-    result[y0:y1, x0:x1] = composite(crop, out, weight * settled(region, frame)[y0:y1, x0:x1])
+    result[y0:y1, x0:x1] = composite(crop, out, weight * settled(region[y0:y1, x0:x1], crop, short))
     return result
 
 # %% ../../nbs/editors/02_photometric.ipynb #0ac2dc2e
@@ -284,10 +294,17 @@ def mean_share(
     return s / len(frames)
 
 # %% ../../nbs/editors/02_photometric.ipynb #03af51ff
+def _pictures(frames, regions, edit): # the full-size frames, edited
+    return [apply_photometric(f, r, edit) for f, r in zip(frames, regions)]
+
+def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; before: the share
+    after = mean_share(pictures, masks, model)
+    return _Fit(edit, before, after, float(alpha_between(before, after)), visible, steps)
+
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
     def __init__(self, frames, masks, regions, model, bounds, grade=False):
-        self.model, self.bounds, self.full, self.grade = model, list(bounds), (frames, masks, regions), grade
+        self.model, self.bounds, self.grade = model, list(bounds), grade
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
         x = model.resize(to_tensor(frames))                       # (B, 3, h, w)
         h, w = x.shape[-2:]
@@ -318,13 +335,6 @@ class _Search:
 
     def energy(self, z): # mean squared RGB change, squared 8-bit units
         return float((255 * (self.picture(z) - self.x)).square().mean())
-
-    def pictures(self, edit): # the full-size frames, edited
-        return [apply_photometric(f, r, edit) for f, _, r in zip(*self.full)]
-
-    def measured(self, edit, pictures, before, visible, steps): # _Fit; before: the share
-        after = mean_share(pictures, self.full[1], self.model)
-        return _Fit(edit, before, after, float(alpha_between(before, after)), visible, steps)
 
 # %% ../../nbs/editors/02_photometric.ipynb #e2e37755
 # What a colourist does to set a thing off, in shares of the bounds; less light, contrast and colour let it sink.
@@ -445,7 +455,7 @@ def fit_dose(
         z, reached, n = search.towards(starts, target - offset, level, steps, tolerance / 2)
         taken, starts = taken + n, [z]
         edit = search.edit(z)
-        fit = search.measured(edit, search.pictures(edit), before, search.seen(z), taken)
+        fit = _measured(_pictures(frames, regions, edit), masks, model, edit, before, search.seen(z), taken)
         error = math.log(fit.delivered_alpha) - target
         if abs(error) < abs(math.log(best.delivered_alpha) - target): best = fit
         if abs(error) < tolerance or abs(reached - target + offset) > tolerance: break
@@ -495,9 +505,7 @@ def fit_placebo(
     before = mean_share(frames, masks, model)
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
     lead = _Search(*(part[middle] for part in (frames, masks, regions)), model, bounds, grade=True)
-    whole = _Search.__new__(_Search)
-    whole.full, whole.model = (frames, masks, regions), model
-    best, taken = (whole.measured(PhotometricEdit(bounds=bounds, grade=True), frames, before, 0., 0), 0.), 0
+    best, taken = (_Fit(PhotometricEdit(bounds=bounds, grade=True), before, before, 1., 0., 0), 0.), 0     # as it was
     if not energy: return best
     grades = [sign * z for z in torch.eye(len(OPERATIONS))[:4] for sign in (1., -1.)]     # lighter or darker before all else
     for part in (1., .5, .25):                       # less energy where the product's share would not stay
@@ -510,14 +518,12 @@ def fit_placebo(
                 if not candidates[-1][0] and candidates[-1][1] < .01: break      # good enough
         for _, moved, z in sorted(candidates, key=lambda c: c[:2])[:2]:
             edit = lead.edit(z)
-            for _ in range(2):                       # full-size pixels decide
-                pictures = whole.pictures(edit)
-                reached = mean_energy(frames, pictures)
-                if reached <= 1.02 * part * energy and (reached > .95 * part * energy or max(map(abs, edit.values)) > .99): break
-                more = math.sqrt(part * energy / max(reached, 1e-6))
-                edit = edit.scaled(min(more, 1 / max(map(abs, edit.values))))
-            fit = whole.measured(edit, pictures := whole.pictures(edit), before, 0., taken)
-            reached = mean_energy(frames, pictures)
+            for attempt in range(3):                 # full-size pixels decide
+                pictures = _pictures(frames, regions, edit)
+                reached, most = mean_energy(frames, pictures), max(map(abs, edit.values))
+                if reached <= 1.02 * part * energy and (reached > .95 * part * energy or most > .99): break
+                if attempt < 2: edit = edit.scaled(min(math.sqrt(part * energy / max(reached, 1e-6)), 1 / most))
+            fit = _measured(pictures, masks, model, edit, before, 0., taken)
             if abs(math.log(fit.delivered_alpha)) <= math.log(limit) and reached > best[1]: best = fit, reached
             if best[1] >= .9 * energy: return best   # as much as the verdict `delivered` asks for
         if best[1]: break
@@ -557,7 +563,7 @@ class PhotometricEditor:
 
     def apply(self, frame, region, parameters, weight=1., index=None):
         "One frame edited inside its region."
-        return apply_photometric(frame, region, PhotometricEdit(**parameters), weight)
+        return apply_photometric(frame, region, PhotometricEdit.of(parameters), weight)
 
     def _outcome(self, fit): # as editors report it
         return fit.edit.to_dict(), dict(share_before=fit.share_before, share_after=fit.share_after,
