@@ -84,6 +84,8 @@ _OPTIONS = dict(
                             metavar='NAME',
                             help='Stable Diffusion: a hub name, a folder, a checkpoint file, or akv-tiny, the small '
                                  'stand-in that akv carries; without, as the settings say'),
+    alphas=_Option('--alphas', metavar='A,B,...',
+                   help='odds multipliers to try, above 0 (default: 0.5,0.65,0.8,0.9,1.1,1.25,1.5,2)'),
     heatmaps=_Option('--heatmaps', action='store_true', help='lay over each picture where the attention model looks'),
     # training
     epochs=_Option('--epochs', setting='training.num_epochs', metavar='N', type=int,
@@ -144,6 +146,7 @@ def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes
     global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
+    global ALPHAS, possible_doses, proposed_doses
     global Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
@@ -152,6 +155,7 @@ def _import_stages():
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
     from akv.validation import write_valid_scenes
+    from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
     from akv.pipeline import Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
 
@@ -402,6 +406,27 @@ def _validate(args):
     print(result.summary())
     for row in result.left_out.itertuples(): print(f"  left out: {row.video_id} scene {row.scene_number}: {row.reason}")
     return 0 if len(result.valid) else 1
+
+# %% ../nbs/19_cli.ipynb #47fcfbc5
+@_command('which dose each scene takes without being seen', 'akv doses --output my_ads', 'ids', 'alphas', 'settings', 'output')
+def _doses(args):
+    """Try a few doses on every valid scene, and write to outputs/doses.csv what each delivers and how visible it is.
+    For each ad, print the largest boost and reduction that nine tenths of its scenes take at the level of
+    naturalness in the settings: equal doses make a better experiment than large ones."""
+    try: alphas = [float(part) for part in args.alphas.split(',')] if args.alphas else ALPHAS
+    except ValueError: raise AkvError(f"--alphas {args.alphas}: give numbers above 0, such as 0.8,1.25") from None
+    chain = _chain(args)
+    ids = args.ids or None
+    if ids:
+        unknown = sorted(set(ids) - set(_with_valid_scenes(chain.project)))
+        if unknown: raise AkvError(f"{', '.join(unknown)}: no valid scenes; `akv validate` says which scenes there are")
+    table = possible_doses(chain.project, chain.settings, ids, alphas, chain.progress)
+    proposed = proposed_doses(table)
+    for row in proposed.itertuples():
+        print(f"{row.video_id}: nine tenths of {row.scenes} scenes take a boost of {row.boost:g} and a reduction of {row.reduction:g}")
+    print(f"for all of them, in settings.yaml:\nexperiments: {{boost_alpha: {proposed.boost.min():g}, reduction_alpha: {proposed.reduction.max():g}}}")
+    print(f"scene by scene: {chain.project.doses_csv}")
+    return 0
 
 # %% ../nbs/19_cli.ipynb #5d2ac932
 @_command('what the seven variants ask of each scene', 'akv variants --output my_ads', 'ids', 'settings', 'output')

@@ -90,6 +90,7 @@ class Project:
     outputs = _file("outputs", "Folder of what comes out.")
     training = _file("outputs/training", "Folder of checkpoints.")
     manifest = _file("outputs/variants/manifest.json", "All variants of all videos.")
+    doses_csv = _file("outputs/doses.csv", "What a few doses deliver, scene by scene, and how much is seen of them.")
     units_jsonl = _file("outputs/units.jsonl", "Work units, a line each.")
     videos = _file("outputs/videos", "Folder of the edited videos.")
     manipulation_check = _file("outputs/manipulation_check.csv", "What the edits changed, as measured.")
