@@ -25,6 +25,7 @@ from .sources.weights import WITNESSES
 from .sources.witnesses import VERIFIERS
 from .editors.photometric import mean_energy
 from .editors.scene_source import SceneSource
+from .editors.visibility import Onlookers
 from .alignment import alpha_between, attention_proportion
 from .metrics import cc, drift, edit_difference, psnr, ssim, warping_error
 from .variants import asking_rows
@@ -35,7 +36,7 @@ from .temporal import SceneTake
 COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_before', 'share_after', 'delivered_alpha',
            'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'background_max_abs',
            'region_area', 'edit_energy', 'warping_error_ratio', 'flicker_inside', 'flicker_outside', 'drift',
-           'frame_correlation', 'stlpips', 'codec_psnr', 'codec_ssim', 'status']
+           'frame_correlation', 'stlpips', 'visibility', 'visibility_witness', 'codec_psnr', 'codec_ssim', 'status']
 VERDICTS = 'delivered', 'under_dosed', 'track_doubtful', 'cannot'   # what `status` may be
 
 # %% ../nbs/14_check.ipynb #4f469d8d
@@ -240,6 +241,8 @@ def _in_motion(
     return {key: one.result() for key, one in followed.items()}, dict(zip(('codec_psnr', 'codec_ssim'), codec))
 
 # %% ../nbs/14_check.ipynb #b476f4ad
+def _seen(picture, onlookers): return onlookers([picture])
+
 class _SceneCheck:
     "Measures the edits of one scene."
     def __init__(self, edits, settings): # [SceneEdit], one a variant
@@ -248,6 +251,7 @@ class _SceneCheck:
         self.doubtful = bool(doubtful_frames(self.source.project, self.source.video_id, self.source.scene_number))
         self.baseline = next(edit for edit in edits if edit.variant == 'baseline')
         self.frames = self.source.frames({i for edit in edits for i in edit.record['frames']})
+        self.onlookers = {i: Onlookers([frame]) for i, frame in self.frames.items()} # they look at the middle frames only
 
     def once(self, measure, i, picture, *more): # a picture that turns up again is measured once
         key = measure, i, content_hash(picture)
@@ -267,6 +271,7 @@ class _SceneCheck:
         background = max(_background_max_abs(sources[i], edited[i], regions[i]) for i in indices)
         before, after = self.shares(sources), self.shares(edited)
         middle = sorted(indices)[len(indices) // 2]
+        seen = self.once(_seen, middle, edited[middle], self.onlookers[middle]) # by the leading critic, by the witness
         status = 'track_doubtful' if self.doubtful and edit.status != 'cannot' else edit.status
         def distance(picture): return _perceptual_distance(sources[middle], picture, regions[middle])
         return dict(
@@ -277,7 +282,8 @@ class _SceneCheck:
             **{f'verified_alpha_{name}': _seen_alpha(before[name], after[name]) for name in WITNESSES},
             background_max_abs=background, region_area=float(np.mean([(r > 0).mean() for r in regions.values()])),
             edit_energy=mean_energy(*([pictures[i] for i in indices] for pictures in (sources, edited))),
-            **self.motion[edit.unit, edit.weights], stlpips=distance(edited[middle]), **self.codec, status=status)
+            **self.motion[edit.unit, edit.weights], stlpips=distance(edited[middle]),
+            visibility=seen[0], visibility_witness=seen[1], **self.codec, status=status)
 
 # %% ../nbs/14_check.ipynb #3b825452
 def manipulation_check(

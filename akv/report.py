@@ -90,6 +90,8 @@ def _dose_rows(ad):
     "A table with a row a variant: how many scenes, what was asked, what was delivered."
     witnesses, rows = _witnesses(ad.check), []
     columns = ['variant', 'scenes changed', 'asked', 'delivered', *(f"seen by {name}" for name in witnesses.values())]
+    looks = 'visibility' in ad.check     # a check of an earlier akv has none
+    if looks: columns.append('visibility (witness)')
     for variant in VARIANTS:
         group = ad.check[ad.check['asked'] & (ad.check['variant'] == variant)]
         if not len(group): continue
@@ -97,6 +99,7 @@ def _dose_rows(ad):
         rows.append([ad.name(variant), len(group), f"{group['requested_alpha'].iloc[0]:g}",
                      f"<b>{_digits(group['delivered_alpha'].median())}</b>",
                      *(_digits(group[c].median()) for c in witnesses),
+                     *([f"{_digits(group['visibility'].median())} ({_digits(group['visibility_witness'].median())})"] if looks else []),
                      ' '.join(f"{_badge(status)} {n}" for status, n in counts.items() if n)])
     return _html_table(rows, [*columns, 'scenes by verdict'], columns[1:])
 
