@@ -19,7 +19,8 @@ from .sources.models import load_attention_model, predict_attention, to_tensor
 from .alignment import alpha_between, attention_proportion, ManipulationError, scale_regions, placebo_region
 from .diffusion.control import ControlTensorBuilder, resize_heatmap, resize_mask, with_total
 from .diffusion.geometry import check_geometry, fit_geometry, slices_of
-from .editors.photometric import apply_photometric, figure_ground, OPERATIONS, PhotometricEdit, to_linear, to_oklab
+from .media.oklab import to_linear, to_oklab
+from .editors.photometric import apply_photometric, figure_ground, OPERATIONS, PhotometricEdit
 
 # %% ../nbs/08_dataset.ipynb #f95e34bc
 def _tensor(plane): # [H, W] or [H, W, 3] -> [1, H, W] or [3, H, W]

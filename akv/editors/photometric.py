@@ -237,9 +237,9 @@ def apply_photometric(
 # %% ../../nbs/editors/03_photometric.ipynb #0ac2dc2e
 VISIBLE_CHANGE = dict(invisible=.7, natural=2.6, strong=5.5) # at most, by level of naturalness
 VISIBILITY = dict(invisible=.57, natural=.68, strong=1.) # at most, as the leading critic expects it
-_PRICE = dict(invisible=8., natural=70., strong=500.) # visible change, squared, that a dose of 1 in the log odds is worth
+_PRICE = dict(invisible=8., natural=80., strong=500.) # visible change, squared, that a dose of 1 in the log odds is worth
 _SEEN, _EVENLY = .03, .15  # rms change of Oklab that counts as 1; weight of |z|^2
-_USUAL_AREA, _LEAST_AREA = .075, .03 # share of the picture in which it counts as 1; smaller regions are taken for this large
+_USUAL_AREA, _LEAST_AREA = .085, .03 # share of the picture in which it counts as 1; smaller regions are taken for this large
 _OF_LIGHT = .7 # a light that falls off is overlooked more than what changes all over
 
 @dataclass
@@ -322,8 +322,11 @@ def figure_ground(
 
 # %% ../../nbs/editors/03_photometric.ipynb #e2e37756
 @patch
-def prepare(self:_Search):
-    "The metric G of visible change, and how far each value may go: (low, high)."
+def prepare(self:_Search, lead=None):
+    "The metric G of visible change, and how far each value may go: (low, high); or those of another search."
+    if lead is not None:
+        self.G, self.low, self.high = lead.G, lead.low, lead.high
+        return self
     unit = .25 * torch.eye(len(OPERATIONS))
     with torch.inference_mode():
         root = self.region.clamp_min(.05).sqrt()     # a change is weighted by the region once, not twice
@@ -331,7 +334,7 @@ def prepare(self:_Search):
         parts = [change(z).flatten() if free else torch.zeros(self.x.numel()) for z, free in zip(unit, self.free)]
         K = torch.stack(parts) * torch.tensor([_OF_LIGHT if 'light' in name or name == 'spot' else 1. for name in OPERATIONS])[:, None]
         area = max(float(self.region.mean()), _LEAST_AREA) / _USUAL_AREA
-        self.G = (K @ K.T / self.region.sum() / _SEEN**2 + _EVENLY * torch.eye(len(K))) * area**1.5
+        self.G = (K @ K.T / self.region.sum() / _SEEN**2 + _EVENLY * torch.eye(len(K))) * area**(2. if area > 1 else 1.5)
         self.low = torch.tensor([-_DOWN.get(name, 1.) for name in OPERATIONS])
         self.high = torch.ones(len(OPERATIONS))
         for name, band in zip(('sharpness', 'texture', 'clarity'), self.p.bands):
@@ -374,9 +377,18 @@ def seen(self:_Search, z):
 
 # %% ../../nbs/editors/03_photometric.ipynb #10acb182
 @patch
-def towards(self:_Search, starts, target, level, steps, tolerance):
-    "From the better start, steps towards a change of the log odds, shorter where they do harm: (z, change, steps)."
-    (z, *others), best, limit = starts, None, 1.5
+def start(self:_Search, target, level):
+    "The best of no edit, and of what a colourist would do, with the light either way."
+    starts = [self.usual(target, level)]
+    if target > 0: starts.append(self.usual(target, level, turned=True)) # a thing stands out by being darker, too
+    with torch.inference_mode(): missed = [abs(target - float(self(z))) + self.seen(z)**2 / _PRICE[level] for z in starts]     # and its cost
+    least, best = min((m, n) for n, m in enumerate(missed))
+    return starts[best] if least < abs(target) else torch.zeros(len(OPERATIONS))
+
+@patch
+def towards(self:_Search, z, target, level, steps, tolerance):
+    "From a start, steps towards a change of the log odds, shorter where they do harm: (z, change, steps)."
+    best, limit = None, 1.5
     for n in range(1, steps + 1):
         z = z.detach().requires_grad_(True)
         delta = self(z)
@@ -386,13 +398,10 @@ def towards(self:_Search, starts, target, level, steps, tolerance):
         if gain > 0:
             J, = torch.autograd.grad(delta, z)
             best = z.detach(), left, J, miss
-        elif n > len(starts): limit *= .4
+        else: limit *= .4
         del delta                                    # or its graph would lie in memory beside the next one
         if abs(best[1]) < tolerance: break
-        if others:
-            z = others.pop()
-            continue
-        if n > len(starts) and 0 < gain < tolerance / 4: break    # no longer worth a look
+        if 0 < gain < tolerance / 4: break           # no longer worth a look
         at, left, J, _ = best
         step = self.least(J, float(J @ at) + left, level) - at
         z = at + step * min(1., limit / max(float(step.norm()), 1e-9))
@@ -426,7 +435,7 @@ def fit_dose(
     feather:float=.015, # width of the soft edge, share of the short side
     bounds=None, # [12]; None: the defaults
     level:str='natural', # how much may be seen: a key of VISIBLE_CHANGE
-    steps:int=8, # looks at most in a round
+    steps:int=7, # looks at most in a round
     tolerance:float=.02, # stop when the delivered alpha is within this share of the wanted one
 )->_Fit:
     """The least visible photometric edit whose delivered alpha is the wanted one, or the nearest that the level allows.
@@ -439,12 +448,13 @@ def fit_dose(
     target, before = math.log(alpha), mean_share(frames, masks, model)
     best = _Fit(PhotometricEdit(bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
     if not target: return best
-    search = _Search(frames, masks, regions, model, bounds).prepare()
-    taken, offset, starts = 0, 0., [torch.zeros(len(OPERATIONS)), search.usual(target, level)]
-    if target > 0: starts.append(search.usual(target, level, turned=True)) # a thing stands out by being darker, too
+    middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
+    lead = _Search(frames[middle], masks[middle], regions[middle], model, bounds).prepare()
+    search = _Search(frames, masks, regions, model, bounds).prepare(lead) if len(frames) > 1 else lead
+    z, taken, offset = lead.start(target, level), 0, 0.
     for _ in range(3):                               # small pictures lead, full-size pixels decide
-        z, reached, n = search.towards(starts, target - offset, level, steps, tolerance / 2)
-        taken, starts = taken + n, [z]
+        z, reached, n = search.towards(z, target - offset, level, steps, tolerance / 2)
+        taken += n
         edit = search.edit(z)
         fit = _measured(_pictures(frames, regions, edit), masks, model, edit, before, search.seen(z), taken)
         error = math.log(fit.delivered_alpha) - target

@@ -50,6 +50,15 @@ def _seen_by_alexnet(x):
 TRUNKS = dict(lite0=_seen_by_lite0, alexnet=_seen_by_alexnet) # {name: pictures [B, 3, h, w] -> features}
 
 # %% ../../nbs/editors/02_visibility.ipynb #3c348c4e
+_LARGEST = 300_000 # square pixels; critics learned from photographs of that size, and larger ones only cost time
+
+def _shrunk(images): # pictures of no more than that
+    images = np.asarray(images)
+    images = images[None] if images.ndim == 3 else images
+    scale = min(1., (_LARGEST / max(1, images.shape[1] * images.shape[2]))**.5) if images.ndim == 4 else 1.
+    if scale == 1: return images
+    return np.stack([cv2.resize(np.ascontiguousarray(p), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for p in images])
+
 class Critic(nn.Module):
     "Where a picture looks edited, and how much: a small readout of a trunk's features."
     def __init__(self,
@@ -93,7 +102,7 @@ class Critic(nn.Module):
         images, # uint8 [H, W, 3], a list or stack of one size
     ): # (float32 [B, rows, columns] log odds that a cell was edited, float32 [B] scores)
         "What the critic makes of pictures. Raises `AkvError` for pictures that are not [H, W, 3]."
-        with torch.inference_mode(): cells, scores = self(TRUNKS[self.trunk](to_tensor(images)))
+        with torch.inference_mode(): cells, scores = self(TRUNKS[self.trunk](to_tensor(_shrunk(images))))
         return cells.numpy(), scores.numpy()
 
 # %% ../../nbs/editors/02_visibility.ipynb #356d8801
