@@ -241,8 +241,6 @@ def _in_motion(
     return {key: one.result() for key, one in followed.items()}, dict(zip(('codec_psnr', 'codec_ssim'), codec))
 
 # %% ../nbs/14_check.ipynb #b476f4ad
-def _seen(picture, onlookers): return onlookers([picture])
-
 class _SceneCheck:
     "Measures the edits of one scene."
     def __init__(self, edits, settings): # [SceneEdit], one a variant
@@ -251,7 +249,7 @@ class _SceneCheck:
         self.doubtful = bool(doubtful_frames(self.source.project, self.source.video_id, self.source.scene_number))
         self.baseline = next(edit for edit in edits if edit.variant == 'baseline')
         self.frames = self.source.frames({i for edit in edits for i in edit.record['frames']})
-        self.onlookers = {i: Onlookers([frame]) for i, frame in self.frames.items()} # they look at the middle frames only
+        self.onlookers = {i: Onlookers(frame) for i, frame in self.frames.items()} # those of the middle frames are asked
 
     def once(self, measure, i, picture, *more): # a picture that turns up again is measured once
         key = measure, i, content_hash(picture)
@@ -271,7 +269,7 @@ class _SceneCheck:
         background = max(_background_max_abs(sources[i], edited[i], regions[i]) for i in indices)
         before, after = self.shares(sources), self.shares(edited)
         middle = sorted(indices)[len(indices) // 2]
-        seen = self.once(_seen, middle, edited[middle], self.onlookers[middle]) # by the leading critic, by the witness
+        seen = self.once(self.onlookers[middle], middle, edited[middle]) # by the leading critic, by the witness
         status = 'track_doubtful' if self.doubtful and edit.status != 'cannot' else edit.status
         def distance(picture): return _perceptual_distance(sources[middle], picture, regions[middle])
         return dict(

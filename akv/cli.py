@@ -416,14 +416,10 @@ def _doses(args):
     try: alphas = [float(part) for part in args.alphas.split(',')] if args.alphas else ALPHAS
     except ValueError: raise AkvError(f"--alphas {args.alphas}: give numbers above 0, such as 0.8,1.25") from None
     chain = _chain(args)
-    ids = args.ids or None
-    if ids:
-        unknown = sorted(set(ids) - set(_with_valid_scenes(chain.project)))
-        if unknown: raise AkvError(f"{', '.join(unknown)}: no valid scenes; `akv validate` says which scenes there are")
-    table = possible_doses(chain.project, chain.settings, ids, alphas, chain.progress)
-    proposed = proposed_doses(table)
+    proposed = proposed_doses(possible_doses(chain.project, chain.settings, args.ids or None, alphas, chain.progress))
+    print('what nine tenths of the scenes take, or more:')
     for row in proposed.itertuples():
-        print(f"{row.video_id}: nine tenths of {row.scenes} scenes take a boost of {row.boost:g} and a reduction of {row.reduction:g}")
+        print(f"  {row.video_id}: boost {row.boost:g}, reduction {row.reduction:g} (scenes: {row.scenes})")
     print(f"for all of them, in settings.yaml:\nexperiments: {{boost_alpha: {proposed.boost.min():g}, reduction_alpha: {proposed.reduction.max():g}}}")
     print(f"scene by scene: {chain.project.doses_csv}")
     return 0

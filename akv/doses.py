@@ -9,7 +9,7 @@ __all__ = ['ALPHAS', 'COLUMNS', 'possible_doses', 'proposed_doses', 'doses_plot'
 import math
 import numpy as np
 import pandas as pd
-from .study.files import AkvError, content_hash, read_table, write_table
+from .study.files import AkvError, content_hash, notice, read_table, write_table
 from .study.project import Project
 from .study.settings import Settings
 from .alignment import ManipulationError
@@ -20,13 +20,15 @@ from .editing import make_editor, measured_frames, side_by_side
 ALPHAS = .5, .65, .8, .9, 1.1, 1.25, 1.5, 2.   # what is asked for
 COLUMNS = ['video_id', 'scene_number', 'asked_alpha', 'delivered_alpha', 'visibility', 'visibility_witness', 'of']
 
-def _tried(source, alpha, editor, frames, name): # a row of the table
-    masks = {i: source.mask(i) for i in frames}
-    shown = [i for i in frames if masks[i].any()]
-    pictures = source.frames(shown)
-    try: _, dose = editor.fit([pictures[i] for i in shown], [masks[i] for i in shown], [source.region(i) for i in shown], alpha)
-    except ManipulationError: dose = dict(delivered_alpha=1., visibility=.5, visibility_witness=.5)   # nothing can be moved here
-    return [source.video_id, source.scene_number, alpha, dose['delivered_alpha'], dose['visibility'], dose['visibility_witness'], name]
+def _tried(source, frames, named, editor): # rows of the table; named: {alpha: name of the attempt}
+    frames = [i for i in frames if source.mask(i).any()]
+    pictures, rows = source.frames(frames), []
+    what = [pictures[i] for i in frames], [source.mask(i) for i in frames], [source.region(i) for i in frames]
+    for alpha, name in named.items():
+        try: _, dose = editor.fit(*what, alpha)
+        except ManipulationError: dose = dict(delivered_alpha=1., visibility=.5, visibility_witness=.5)   # nothing can be moved here
+        rows.append([source.video_id, source.scene_number, alpha, *(dose[c] for c in COLUMNS[3:-1]), name])
+    return rows
 
 def possible_doses(
     project:Project,
@@ -34,34 +36,49 @@ def possible_doses(
     video_ids=None, # None: all that have valid scenes
     alphas=ALPHAS, # odds multipliers to be tried, above 0
     progress:bool=True, # show a bar
-): # DataFrame with COLUMNS, a row a scene and alpha
+): # DataFrame with COLUMNS, a row a scene and alpha; what was tried before and still holds is in it, too
     """What every scene delivers of a few doses, and how much is seen of it; also written to `outputs/doses.csv`.
 
-    Raises `AkvError` where there are no valid scenes, or an alpha is not above 0."""
+    Raises `AkvError` where a video has no valid scenes, or an alpha is not above 0."""
     from tqdm.auto import tqdm
     wrong = [alpha for alpha in alphas if not (math.isfinite(alpha) and alpha > 0)]
     if wrong or not len(alphas): raise AkvError(f'alphas {list(alphas)}: give one or more finite numbers above 0')
     if not project.valid_scenes_csv.is_file(): raise AkvError(f'{project.valid_scenes_csv}: no valid scenes yet; run `akv validate` first')
     settings, scenes = settings or Settings(), read_table(project.valid_scenes_csv, ('video_id', 'scene_number'))
-    if video_ids is not None: scenes = scenes[scenes['video_id'].isin(list(video_ids))]
-    if not len(scenes): raise AkvError(f'{project.valid_scenes_csv}: no valid scenes of these videos')
-    editor, e, jobs, kept = make_editor(settings, project, 'photometric'), settings.editing, [], []
+    if video_ids is not None:
+        unknown = sorted(set(video_ids) - set(scenes['video_id']))
+        if unknown: raise AkvError(f"{', '.join(unknown)}: no valid scenes; `akv validate` says which scenes there are")
+        scenes = scenes[scenes['video_id'].isin(list(video_ids))]
+    e = settings.editing
+    if e.editor != 'photometric': notice(f'editing.editor is {e.editor}; doses are tried with the photometric editor all the same')
+    editor, jobs, rows = make_editor(settings, project, 'photometric'), [], []
     old = read_table(project.doses_csv, COLUMNS) if project.doses_csv.is_file() else pd.DataFrame(columns=COLUMNS)
-    known = {row['of']: row for row in old.to_dict('records')}
+    known, before = {}, {}
+    for row in old.to_dict('records'):
+        known[row['of']] = [row[c] for c in COLUMNS]
+        before.setdefault((row['video_id'], row['scene_number']), []).append(float(row['asked_alpha']))
     for video_id, n in scenes[['video_id', 'scene_number']].drop_duplicates().itertuples(index=False):
         source = SceneSource(project, video_id, int(n), e.feather, settings.keywords.on_person)
         frames = measured_frames(source.start, np.ones(source.stop - source.start), source.image_frame, e.measure_frames)
-        for alpha in alphas:
-            name = content_hash([*source.inputs(), video_id, int(n), list(frames), alpha, editor.settings, editor.model_hash])[:32]
-            if name in known: kept.append([known[name][c] for c in COLUMNS])
-            else: jobs.append((source, alpha, editor, frames, name))
-    done = tqdm(side_by_side(lambda job: _tried(*job), jobs), desc='doses', unit='edit', total=len(jobs), disable=not progress)
-    table = pd.DataFrame([*kept, *done], columns=COLUMNS)
-    for c in COLUMNS[1:-1]: table[c] = pd.to_numeric(table[c])
-    table = table.sort_values(COLUMNS[:3], ignore_index=True)
-    others = old[~old['video_id'].isin(set(table['video_id']))]
-    write_table(pd.concat([others, table.astype(str)], ignore_index=True), project.doses_csv)
-    return table
+        inputs = [*source.inputs(), video_id, int(n), list(frames), editor.settings, editor.model_hash]
+        names = {float(alpha): content_hash([*inputs, float(alpha)])[:32] for alpha in (*alphas, *before.get((video_id, n), ()))}
+        rows += [known[name] for name in names.values() if name in known]
+        missing = {alpha: names[alpha] for alpha in map(float, alphas) if names[alpha] not in known}
+        if missing: jobs.append((source, frames, missing, editor))
+    others = old[~old['video_id'].isin(set(scenes['video_id']))]
+    def table():
+        found = pd.DataFrame(rows, columns=COLUMNS)
+        for c in COLUMNS[1:-1]: found[c] = pd.to_numeric(found[c])
+        return found.sort_values(COLUMNS[:3], ignore_index=True)
+    bar = tqdm(desc='doses', unit='scene', total=len(jobs), disable=not progress)
+    try:
+        for tried in side_by_side(lambda job: _tried(*job), jobs):
+            rows += tried
+            bar.update()
+    finally: # what was tried is kept, also when it is stopped
+        bar.close()
+        write_table(pd.concat([others, table().astype(str)], ignore_index=True), project.doses_csv)
+    return table()
 
 # %% ../nbs/15_doses.ipynb #490a0ff8
 def proposed_doses(

@@ -17,7 +17,7 @@ from ..sources.models import load_attention_model, predict_attention
 from ..diffusion.control import ControlTensorBuilder
 from ..diffusion.geometry import apply_difference
 from ..alignment import alpha_between, attention_proportion, modify_attention_heatmap, modify_placebo
-from .visibility import load_critics, Onlookers
+from .visibility import load_critics
 from .photometric import (apply_photometric, edit_energy, fit_dose, mean_share, natural_bounds,
                                      PhotometricEdit, PhotometricEditor)
 

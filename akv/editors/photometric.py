@@ -251,7 +251,7 @@ class _Fit:
     delivered_alpha:float
     visible_change:float # as fitted; at most what the level allows
     steps:int # looks at the model's input size
-    seen:tuple=(.5, .5) # visibility by the critic that leads, and by the other: expected AUC of a look
+    visibility:tuple=(.5, .5) # by the critic that leads, and by the other: expected AUC of a look
 
 def mean_share(
     frames, # uint8 [H, W, 3], a list
@@ -410,19 +410,19 @@ def towards(self:_Search, z, target, level, steps, tolerance):
 
 # %% ../../nbs/editors/03_photometric.ipynb #42e91819
 def _within(fit, frames, masks, regions, model, level): # the fit, weaker where the critics see more than the level allows
-    middle = slice(len(frames) // 2, len(frames) // 2 + 1)      # one frame stands for the scene: the edit is the same in all
-    def pictures(part): return _pictures(frames[middle], regions[middle], fit.edit.scaled(part))
-    onlookers, part = Onlookers(frames[middle]), 1.
-    seen = onlookers(pictures(part))
+    m = len(frames) // 2                             # one frame stands for the scene: the edit is the same in all
+    onlookers, part = Onlookers(frames[m]), 1.
+    def look(): return onlookers(apply_photometric(frames[m], regions[m], fit.edit.scaled(part)))
+    seen = look()
     for _ in range(3):
         if seen[0] <= VISIBILITY[level]: break
         # what is seen beyond chance grows a little faster than the edit
         part *= max(.3, .97 * ((VISIBILITY[level] - .5) / (seen[0] - .5))**.75)
-        seen = onlookers(pictures(part))
+        seen = look()
     if part < 1:
         edit = fit.edit.scaled(part)
         fit = _measured(_pictures(frames, regions, edit), masks, model, edit, fit.share_before, part * fit.visible_change, fit.steps)
-    fit.seen = seen
+    fit.visibility = seen
     return fit
 
 # %% ../../nbs/editors/03_photometric.ipynb #71705999
@@ -528,7 +528,8 @@ def fit_placebo(
             if abs(math.log(fit.delivered_alpha)) <= math.log(limit) and reached > best[1]: best = fit, reached
             if best[1] >= .9 * energy: break         # as much as the verdict `delivered` asks for
         if best[1]: break
-    best[0].seen = Onlookers(frames[middle])(_pictures(frames[middle], regions[middle], best[0].edit))
+    m = len(frames) // 2
+    best[0].visibility = Onlookers(frames[m])(apply_photometric(frames[m], regions[m], best[0].edit))
     return best
 
 # %% ../../nbs/editors/03_photometric.ipynb #339fe79e
@@ -570,4 +571,4 @@ class PhotometricEditor:
     def _outcome(self, fit): # as editors report it
         return fit.edit.to_dict(), dict(share_before=fit.share_before, share_after=fit.share_after,
                                         delivered_alpha=fit.delivered_alpha, visible_change=fit.visible_change,
-                                        visibility=fit.seen[0], visibility_witness=fit.seen[1])
+                                        visibility=fit.visibility[0], visibility_witness=fit.visibility[1])

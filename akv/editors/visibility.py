@@ -134,7 +134,7 @@ def load_critics(
                 critics.append(critic.eval().requires_grad_(False))
     except Exception as e:
         raise AkvError(f'{path}: not a file written by save_critics ({type(e).__name__}: {e})') from e
-    for critic in critics: critic.hash = content_hash(path)
+    critics[0].hash = content_hash(path)     # of both
     return critics
 
 # %% ../../nbs/editors/02_visibility.ipynb #4725f542
@@ -164,24 +164,20 @@ def expected_auc(
 
 # %% ../../nbs/editors/02_visibility.ipynb #ee5df127
 class Onlookers:
-    "Both critics before the source frames of one edit: each edit of them is then one look more."
+    "Both critics before one source picture: each edit of it is then one look more."
     def __init__(self,
-        sources, # uint8 [H, W, 3], a list: frames of one size
+        source, # uint8 [H, W, 3]
         critics=None, # from `load_critics`; None: those that akv carries
-    ): self.sources, self.critics, self._before = list(sources), critics or load_critics(), None
+    ): self.source, self.critics = source, critics or load_critics()
+
+    @functools.cached_property
+    def before(self): # the critics' scores of the source
+        return [critic.look(self.source)[1][0] for critic in self.critics]
 
     def __call__(self,
-        edited, # uint8 [H, W, 3] for each source
+        edited, # uint8 [H, W, 3]
     )->tuple: # (the leading critic's, the witness's), each from .5 to 1
-        "The visibility of an edit: the expected AUC of single looks, mean over the frames."
-        seen = []
-        for n, (source, picture) in enumerate(zip(self.sources, edited)):
-            if np.array_equal(source, picture): seen.append([.5] * len(self.critics)); continue
-            extent = edit_extent(source, picture)
-            seen.append([expected_auc(critic, critic.look(picture)[1][0] - before, extent) for critic, before in zip(self.critics, self._of_source(n))])
-        return tuple(float(v) for v in np.mean(seen, axis=0))
-
-    def _of_source(self, n): # the critics' scores of a source
-        if self._before is None: self._before = {}
-        if n not in self._before: self._before[n] = [critic.look(self.sources[n])[1][0] for critic in self.critics]
-        return self._before[n]
+        "The visibility of an edit: the expected AUC of single looks."
+        if np.array_equal(self.source, edited): return (.5,) * len(self.critics)
+        extent = edit_extent(self.source, edited)
+        return tuple(expected_auc(critic, float(critic.look(edited)[1][0] - before), extent) for critic, before in zip(self.critics, self.before))
