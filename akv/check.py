@@ -34,7 +34,7 @@ from .temporal import SceneTake
 
 # %% ../nbs/14_check.ipynb #9d0bcaf1
 COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_before', 'share_after', 'delivered_alpha',
-           'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'background_max_abs',
+           'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'background_max_abs', 'background_mean_abs',
            'region_area', 'edit_energy', 'warping_error_ratio', 'flicker_inside', 'flicker_outside', 'drift',
            'frame_correlation', 'stlpips', 'visibility', 'visibility_witness', 'codec_psnr', 'codec_ssim', 'status']
 VERDICTS = 'delivered', 'under_dosed', 'track_doubtful', 'cannot'   # what `status` may be
@@ -52,17 +52,18 @@ def _shares(
     return {name: attention_proportion(A(picture), mask) for name, A in models.items()}
 
 # %% ../nbs/14_check.ipynb #0eed37c8
-def _background_max_abs(
+def _background_change(
     source:np.ndarray, # uint8 [H, W, 3]
     edited:np.ndarray, # uint8 [H, W, 3]
     region:np.ndarray, # [H, W] in [0, 1], from `soft_region`
-)->int: # 0 to 255
-    "The largest change of any colour value outside the region. Raises `AkvError` where the sizes differ."
+)->tuple: # (largest, mean), 0 to 255
+    "The change of colour values outside the region. Raises `AkvError` where the sizes differ."
     if not source.shape == edited.shape == (*region.shape, 3):
         raise AkvError(f'sizes differ: source {source.shape}, edit {edited.shape}, region {region.shape}; '
                        'run `akv edit` again')
     outside = region == 0
-    return int(np.abs(edited[outside].astype(int) - source[outside]).max(initial=0))
+    change = np.abs(edited[outside].astype(int) - source[outside])
+    return int(change.max(initial=0)), float(change.mean()) if change.size else 0.
 
 # %% ../nbs/14_check.ipynb #db437f39
 @functools.lru_cache(maxsize=1)
@@ -266,7 +267,7 @@ class _SceneCheck:
         folder = source.project.edit_folder(edit.variant, edit.video_id, edit.scene_number)
         edited = {i: load_image(folder/f'{i:06d}.png') for i in indices}
         baseline = {i: self.baseline.apply(i, frame) for i, frame in sources.items()}
-        background = max(_background_max_abs(sources[i], edited[i], regions[i]) for i in indices)
+        background = np.array([_background_change(sources[i], edited[i], regions[i]) for i in indices])
         before, after = self.shares(sources), self.shares(edited)
         middle = sorted(indices)[len(indices) // 2]
         seen = self.once(self.onlookers[middle], middle, edited[middle]) # by the leading critic, by the witness
@@ -278,7 +279,7 @@ class _SceneCheck:
             delivered_alpha=_seen_alpha(before['akv'], after['akv']),
             delivered_alpha_vs_baseline=_seen_alpha(self.shares(baseline)['akv'], after['akv']),
             **{f'verified_alpha_{name}': _seen_alpha(before[name], after[name]) for name in WITNESSES},
-            background_max_abs=background, region_area=float(np.mean([(r > 0).mean() for r in regions.values()])),
+            background_max_abs=int(background[:, 0].max()), background_mean_abs=float(background[:, 1].mean()), region_area=float(np.mean([(r > 0).mean() for r in regions.values()])),
             edit_energy=mean_energy(*([pictures[i] for i in indices] for pictures in (sources, edited))),
             **self.motion[edit.unit, edit.weights], stlpips=distance(edited[middle]),
             visibility=seen[0], visibility_witness=seen[1], **self.codec, status=status)

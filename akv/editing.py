@@ -325,6 +325,7 @@ def run_unit(
     for i, e in zip(indices, edited): save_image(e, folder/f'{i:06d}.png')
     region = dict(feather=feather, on_person=source.on_person, of=place if of_placebo else 'product',
                   area=float(np.mean([(r > 0).mean() for r in regions])))
+    if settings.editing.reach == 'scene' and not of_placebo: region['reach'] = 'scene'   # its background may change
     write_json(folder/'edit.json', dict(
         unit=unit.hash, editor=unit.editor, kind=unit.kind, requested_alpha=unit.alpha, frames=indices, status=status,
         reason=reason, dose=dose, energy=mean_energy(frames, edited), region=region, parameters=parameters))

@@ -217,6 +217,8 @@ def _cards(check):
              (_digits(boost), 'median alpha of the boosts'),
              (_digits(placebo['delivered_alpha'].median()), "the product's alpha under placebo"),
              (f"{check['background_max_abs'].max():g}", 'largest change outside the region, of 255')]
+    mean = check['background_mean_abs'].max() if 'background_mean_abs' in check else 0
+    if mean > 0: cards.append((_digits(mean, 1), 'mean change outside the region in the scene where it is largest, of 255'))
     doubtful = check[check['status'] == 'track_doubtful'].drop_duplicates(['video_id', 'scene_number'])
     if len(doubtful): cards.append((len(doubtful), 'scenes with a doubtful track, which do not count as delivered'))
     could = dosed[dosed['status'] != 'cannot']

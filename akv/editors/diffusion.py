@@ -169,8 +169,10 @@ class ControlNetEditor:
         checkpoint:str=None, # folder of a trained ControlNet; None is as the settings say
         load=None, # (model name, checkpoint, control channels, layout) -> the diffusion model; None: it can only apply
     ):
+        "Raises `AkvError` where the settings let an edit reach beyond the product."
         settings = settings or Settings()
         editing, control = settings.editing, settings.model.controlnet
+        if editing.reach != 'product': raise AkvError('editing.reach: scene is for the photometric editor; set reach: product')
         self.chosen, self.seed, self.all_settings, self.load = editing.controlnet, editing.seed, settings, load
         self.source = (settings.model.sd_model_name, control.checkpoint if checkpoint is None else str(checkpoint),
                        control.control_channels, control.control_layout)

@@ -10,7 +10,7 @@ __all__ = ['OPERATIONS', 'VISIBLE_CHANGE', 'VISIBILITY', 'daylight', 'skin_like'
 # %% ../../nbs/editors/03_photometric.ipynb #345d815a
 import functools
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 import cv2
 import torch
 import numpy as np
@@ -50,17 +50,19 @@ def skin_like(
     return between(hue, 25, 80, 5) * between(chroma, .03, .17, .01) * torch.sigmoid((L - .3) / .03)
 
 # %% ../../nbs/editors/03_photometric.ipynb #b4271d0c
-OPERATIONS = tuple(name for name in NaturalnessSettings.model_fields if name != 'level') # twelve: exposure, contrast, ...
+OPERATIONS = tuple(name for name in NaturalnessSettings.model_fields if name not in ('level', 'surround')) # twelve: exposure, ...
 _POINTWISE = 6                                 # so many of them depend on a pixel's colour alone
 _DOWN = dict(sharpness=.35, texture=.6, clarity=.8) # detail is taken away less far than it is brought out
 
 def natural_bounds(
     naturalness:NaturalnessSettings=None, # of the settings; None: the defaults
+    reach:str='product', # or 'scene': then `surround` is one more
 )->dict: # {operation: largest value, as in the settings}
     "How far each operation may go; at level `strong` twice as far as the settings say."
     naturalness = naturalness or NaturalnessSettings()
     further = 2. if naturalness.level == 'strong' else 1.
-    return {name: further * float(getattr(naturalness, name)) for name in OPERATIONS}
+    names = (*OPERATIONS, 'surround') if reach == 'scene' else OPERATIONS
+    return {name: further * float(getattr(naturalness, name)) for name in names}
 
 # %% ../../nbs/editors/03_photometric.ipynb #a14eb3eb
 _NOISE = .01       # of L: finer detail smaller than this is noise
@@ -130,11 +132,11 @@ def _lit(linear, ev): # linear light under ev stops more or less
 
 def _operate(
     p:_Prepared,
-    values, # [12], in the order of OPERATIONS
+    values, # [12], in the order of OPERATIONS; more are not used
     pivot:float, # mean lightness of the region: contrast turns about it
 ): # [B, 3, h, w] sRGB in [0, 1]
     "The operations, one after another."
-    exposure, contrast, highlights, shadows, vibrance, warmth, *detail, across, down, spot = values.unbind()
+    exposure, contrast, highlights, shadows, vibrance, warmth, *detail, across, down, spot = values[:12].unbind()
     L, ab, spared = p.lab[:, :1], p.lab[:, 1:], 1 - p.skin
     bent = _curve(L + sum(v * band for v, band in zip(detail, p.bands)), contrast, highlights, shadows, pivot)
     room = (1 - ab.square().sum(1, keepdim=True).clamp_min(1e-8).sqrt() / .25).clamp_min(0)  # saturated colours have none,
@@ -150,10 +152,11 @@ def _operate(
 @dataclass
 class PhotometricEdit:
     "Parameters of a photometric edit; plain numbers, so that it can be stored as JSON."
-    values:list = field(default_factory=lambda: [0.] * len(OPERATIONS)) # [12], -1 to 1: shares of the bounds
+    values:list = field(default_factory=lambda: [0.] * len(OPERATIONS)) # [12], -1 to 1: shares of the bounds; a 13th for `light`
     pivot:float = .6 # mean lightness (L of Oklab) of the region, 0 to 1
-    bounds:list = field(default_factory=lambda: list(natural_bounds().values())) # [12]
+    bounds:list = field(default_factory=lambda: list(natural_bounds().values())) # as many
     grade:bool = False # treats every pixel by its colour alone (the first six operations), with the weight its region gives
+    light:list = None # with reach `scene` the box (x, y, width, height; shares of the frame) from which light falls off outside
 
     @property
     def is_identity(self)->bool: # nothing is changed
@@ -175,9 +178,9 @@ class PhotometricEdit:
         factor:float, # 0 is the identity, 1 this edit
     )->'PhotometricEdit':
         "The same edit, weaker or stronger."
-        return PhotometricEdit([factor * v for v in self.values], self.pivot, self.bounds, self.grade)
+        return replace(self, values=[factor * v for v in self.values])
 
-    def amounts(self): # tensor [12], in the operations' own units
+    def amounts(self): # tensor [12] or [13], in the operations' own units
         "What each operation does."
         return torch.tensor(self.values) * torch.tensor(self.bounds)
 
@@ -194,6 +197,31 @@ def settled(
     beyond = cv2.distanceTransform((mask < .5).astype(np.uint8), cv2.DIST_L2, 5)
     w = np.clip((w * np.clip(1.5 - beyond / (2 * reach), 0, 1) - .1) / .8, 0, 1)
     return (w * w * (3 - 2 * w) * (region > 0)).astype(np.float32)
+
+# %% ../../nbs/editors/03_photometric.ipynb #e6b8f309
+_FALLOFF = .45 # of half the frame's diagonal: there the light has changed by 1 - 1/e of all it will
+
+def _light_box(regions): # (x, y, width, height) round all of them, shares of the frame; one light for a scene
+    height, width = regions[0].shape
+    x, y, w, h = region_box(np.max(regions, axis=0))
+    return [x / width, y / height, w / width, h / height]
+
+def _far_off(light, h, w): # [h, w]: 0 in the box, rising smoothly to 1 far from it
+    x, y, bw, bh = (v * side for v, side in zip(light, (w, h, w, h)))
+    dx = ((torch.arange(w) + .5 - x - bw / 2).abs() - bw / 2).clamp_min(0)
+    dy = ((torch.arange(h) + .5 - y - bh / 2).abs() - bh / 2).clamp_min(0)
+    return 1 - (-(dx[None]**2 + dy[:, None]**2) / (_FALLOFF * math.hypot(h, w) / 2)**2).exp()
+
+def _surrounded(x, stops, far, low, high): # sRGB [B, 3, h, w] under light that is `stops` weaker far off
+    return from_linear(_shown(_lit(to_linear(x), -stops * far), low, high))
+
+def _relit(frame, edit, weight): # a whole frame under the edit's light
+    with torch.inference_mode():
+        x = to_tensor(frame)
+        linear = to_linear(x)
+        low, high = linear.amin(1, keepdim=True).clamp_max(6e-4), linear.amax(1, keepdim=True).clamp_min(.98)
+        out = _surrounded(x, edit.amounts()[-1], _far_off(edit.light, *frame.shape[:2]), low, high)
+    return composite(frame, 255 * out[0].permute(1, 2, 0).numpy(), np.full(frame.shape[:2], weight, np.float32))
 
 # %% ../../nbs/editors/03_photometric.ipynb #0305e63e
 _CELLS = 64      # a side of the table of colours
@@ -217,9 +245,11 @@ def apply_photometric(
     edit:PhotometricEdit,
     weight:float=1., # 0 to 1: how much of the edit this frame gets
 )->np.ndarray: # uint8 [H, W, 3]
-    "Apply an edit to one frame inside a region; all other pixels are returned as they were."
-    if edit.is_identity or weight == 0 or not region.any(): return frame.copy()
+    "Apply an edit to one frame inside a region; all other pixels are returned as they were, unless the edit has a `light`."
+    if edit.is_identity or weight == 0: return frame.copy()
     if edit.grade: return _graded(frame, weight * region, edit)
+    if edit.light: return _relit(apply_photometric(frame, region, replace(edit, light=None), weight), edit, weight)
+    if not region.any(): return frame.copy()
     x, y, w, h = region_box(region)
     short = min(frame.shape[:2])
     pad = math.ceil(2 * sum(radius for radius, _ in _SCALES) * short) + 2     # what the filters look at
@@ -241,6 +271,7 @@ _PRICE = dict(invisible=8., natural=80., strong=500.) # visible change, squared,
 _SEEN, _EVENLY = .03, .15  # rms change of Oklab that counts as 1; weight of |z|^2
 _USUAL_AREA, _LEAST_AREA = .085, .03 # share of the picture in which it counts as 1; smaller regions are taken for this large
 _OF_LIGHT = .7 # a light that falls off is overlooked more than what changes all over
+_OF_SURROUND = .2 # and one over the whole frame, which touches no outline, still more
 
 @dataclass
 class _Fit:
@@ -276,7 +307,8 @@ def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; bef
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
     def __init__(self, frames, masks, regions, model, bounds, grade=False):
-        self.model, self.bounds, self.grade = model, list(bounds), grade
+        self.model, self.grade = model, grade
+        self.bounds = list(bounds)[:len(OPERATIONS)] if grade else list(bounds)
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
         x = model.resize(to_tensor(frames))                       # (B, 3, h, w)
         h, w = x.shape[-2:]
@@ -287,8 +319,10 @@ class _Search:
         with torch.inference_mode(): log_p = model.late(*model.early(x))
         self.weights = tuple(torch.stack(w) for w in zip(*(share_weights(M, log_p.shape[1:]) for M in masks)))
         self.before = self.log_odds(log_p)
+        self.light = _light_box(regions) if len(self.bounds) > len(OPERATIONS) else None
+        self.far = _far_off(self.light, h, w) if self.light else None
         self.pivot = float((self.p.lab[:, :1] * self.region).sum() / self.region.sum().clamp_min(1e-6))
-        self.free = torch.arange(len(OPERATIONS)) < (_POINTWISE if grade else len(OPERATIONS))
+        self.free = torch.arange(len(self.bounds)) < (_POINTWISE if grade else len(self.bounds))
         self.free &= torch.tensor(self.bounds) > 0
 
     def log_odds(self, log_p): # of the share averaged over the frames
@@ -296,11 +330,12 @@ class _Search:
         return s.log() - (1 - s).log()
 
     def edit(self, z): # PhotometricEdit
-        return PhotometricEdit(z.tolist(), self.pivot, self.bounds, self.grade)
+        return PhotometricEdit(z.tolist(), self.pivot, self.bounds, self.grade, self.light)
 
     def picture(self, z): # [B, 3, h, w], edited
-        y = _operate(self.p, torch.tensor(self.bounds) * z, self.pivot)
-        return self.x + self.region * (y - self.x)
+        values = torch.tensor(self.bounds) * z
+        edited = self.x + self.region * (_operate(self.p, values, self.pivot) - self.x)
+        return edited if self.far is None else _surrounded(edited, values[-1], self.far, self.p.low, self.p.high)
 
     def __call__(self, z): # change of the log odds
         return self.log_odds(self.model.late(*self.model.early(self.picture(z)))) - self.before
@@ -327,16 +362,18 @@ def prepare(self:_Search, lead=None):
     if lead is not None:
         self.G, self.low, self.high = lead.G, lead.low, lead.high
         return self
-    unit = .25 * torch.eye(len(OPERATIONS))
+    n = len(self.free)
+    unit = .25 * torch.eye(n)
     with torch.inference_mode():
         root = self.region.clamp_min(.05).sqrt()     # a change is weighted by the region once, not twice
-        def change(z): return (to_oklab(to_linear(self.picture(z))) - self.p.lab) / root / .25
-        parts = [change(z).flatten() if free else torch.zeros(self.x.numel()) for z, free in zip(unit, self.free)]
-        K = torch.stack(parts) * torch.tensor([_OF_LIGHT if 'light' in name or name == 'spot' else 1. for name in OPERATIONS])[:, None]
+        def change(z): return (to_oklab(to_linear(self.picture(z))) - self.p.lab) / .25
+        parts = [change(z) / (root if i < len(OPERATIONS) else 1.) if free else torch.zeros_like(self.x) for i, (z, free) in enumerate(zip(unit, self.free))]
+        weight = [_OF_LIGHT if 'light' in name or name == 'spot' else 1. for name in OPERATIONS] + [_OF_SURROUND]
+        K = torch.stack(parts).flatten(1) * torch.tensor(weight[:n])[:, None]
         area = max(float(self.region.mean()), _LEAST_AREA) / _USUAL_AREA
         self.G = (K @ K.T / self.region.sum() / _SEEN**2 + _EVENLY * torch.eye(len(K))) * area**(2. if area > 1 else 1.5)
-        self.low = torch.tensor([-_DOWN.get(name, 1.) for name in OPERATIONS])
-        self.high = torch.ones(len(OPERATIONS))
+        self.low = torch.tensor([-_DOWN.get(name, 1.) for name in OPERATIONS] + [-1.])[:n]
+        self.high = torch.ones(n)
         for name, band in zip(('sharpness', 'texture', 'clarity'), self.p.bands):
             i, cells = OPERATIONS.index(name), F.adaptive_avg_pool2d(band**2, 12).sqrt()
             here = ((band**2 * self.region).sum() / self.region.sum()).sqrt().clamp_min(1e-5)
@@ -350,7 +387,8 @@ def usual(self:_Search, target, level, turned=False):
     reach = min(self.x.shape[-2:]) // 12
     ring = (F.max_pool2d(self.region, 2 * reach + 1, 1, reach) - self.region).clamp(0)
     around = (self.p.lab[:, :1] * ring).sum() / ring.sum().clamp_min(1)
-    z = figure_ground(math.copysign(1, target), (-1)**turned * float(torch.tanh(4 * (self.pivot - around)))) * self.free
+    z = figure_ground(math.copysign(1, target), (-1)**turned * float(torch.tanh(4 * (self.pivot - around))))
+    z = F.pad(z, (0, len(self.free) - len(z))) * self.free
     z = torch.minimum(torch.maximum(z, self.low), self.high)
     return z * min(1., .5 * VISIBLE_CHANGE[level] / max(self.seen(z), 1e-9))
 
@@ -383,7 +421,7 @@ def start(self:_Search, target, level):
     if target > 0: starts.append(self.usual(target, level, turned=True)) # a thing stands out by being darker, too
     with torch.inference_mode(): missed = [abs(target - float(self(z))) + self.seen(z)**2 / _PRICE[level] for z in starts]     # and its cost
     least, best = min((m, n) for n, m in enumerate(missed))
-    return starts[best] if least < abs(target) else torch.zeros(len(OPERATIONS))
+    return starts[best] if least < abs(target) else torch.zeros(len(self.free))
 
 @patch
 def towards(self:_Search, z, target, level, steps, tolerance):
@@ -433,7 +471,7 @@ def fit_dose(
     model:AttentionModel=None,
     regions=None, # [H, W] for each frame, from `soft_region`; None makes them
     feather:float=.015, # width of the soft edge, share of the short side
-    bounds=None, # [12]; None: the defaults
+    bounds=None, # [12], or [13] with reach `scene`; None: the defaults
     level:str='natural', # how much may be seen: a key of VISIBLE_CHANGE
     steps:int=7, # looks at most in a round
     tolerance:float=.02, # stop when the delivered alpha is within this share of the wanted one
@@ -506,7 +544,7 @@ def fit_placebo(
     before = mean_share(frames, masks, model)
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
     lead = _Search(*(part[middle] for part in (frames, masks, regions)), model, bounds, grade=True)
-    best, taken = (_Fit(PhotometricEdit(bounds=bounds, grade=True), before, before, 1., 0., 0), 0.), 0     # as it was
+    best, taken = (_Fit(PhotometricEdit(bounds=lead.bounds, grade=True), before, before, 1., 0., 0), 0.), 0     # as it was
     if not energy: return best
     grades = [sign * z for z in torch.eye(len(OPERATIONS))[:4] for sign in (1., -1.)]     # lighter or darker before all else
     for part in (1., .5, .25):                       # less energy where the product's share would not stay
@@ -545,7 +583,7 @@ class PhotometricEditor:
     ):
         editing = (settings or Settings()).editing
         self.model, self.level = load_attention_model(), editing.naturalness.level
-        self.bounds = natural_bounds(editing.naturalness)
+        self.bounds = natural_bounds(editing.naturalness, editing.reach)
         self.settings = dict(bounds=list(self.bounds.values()), level=self.level, visible_change=VISIBLE_CHANGE[self.level], visibility=VISIBILITY[self.level],
                              feather=editing.feather, tolerance=editing.tolerance)
 

@@ -142,6 +142,7 @@ class NaturalnessSettings(_Section):
     light_across: float = _field(0.35, "limit of light that grows from side to side", "stops", ge=0)
     light_down: float = _field(0.35, "limit of light that grows downwards", "stops", ge=0)
     spot: float = _field(0.35, "limit of light that falls off from the middle", "stops", ge=0)
+    surround: float = _field(0.6, "limit of light that falls off (or grows) away from the product, with reach: scene", "stops", ge=0)
 
 # %% ../../nbs/study/05_settings.ipynb #e4ba44e7
 class DiffusionSettings(_Section):
@@ -173,6 +174,9 @@ class EditingSettings(_Section):
     feather: float = _field(0.015, "width of the soft edge of the region that is edited, at most 0.03",
                             "share of the short side", ge=0, le=0.03)
     seed: int = _field(0, "number from which every work unit's own seed derives", "number", ge=0)
+    reach: Literal["product", "scene"] = _field(
+        "product", "product: every pixel outside the product's region stays as it is; scene: the light over the whole frame "
+        "may change, smoothly, too (photometric editor only)", "name")
     naturalness: NaturalnessSettings = Field(default_factory=NaturalnessSettings)
     controlnet: DiffusionSettings = Field(default_factory=DiffusionSettings)
 
@@ -408,12 +412,16 @@ def project_settings(
     project:Project,  # the study
     settings=None,    # Settings, a YAML file, or None: the project's own, else the defaults
 )->Settings:
-    "The settings to run with. Raises `SettingsError` where the file is wrong, or RAFT is asked for without weights."
+    """The settings to run with.
+
+    Raises `SettingsError` where the file is wrong, RAFT is asked for without weights, or the editor cannot reach the scene."""
     if isinstance(settings, (str, Path)): settings = load_settings(settings)
     if settings is None: settings = load_settings(project.settings_yaml if project.settings_yaml.is_file() else None)
     if settings.video.flow == "raft" and not settings.video.raft_weights:
         raise SettingsError("video.flow is raft, but video.raft_weights names no file; "
                             "download torchvision's, or use dis")
+    if settings.editing.reach == "scene" and settings.editing.editor == "controlnet":
+        raise SettingsError("editing.reach is scene, which the ControlNet editor cannot; set reach: product, or editor: photometric")
     return settings
 
 def keep_settings(

@@ -278,11 +278,22 @@ def _say_what(self:VariantExplorer):
     said += '; share on the product {share_before:.4f} to {share_after:.4f}'.format(**f)
     short = abs(math.log(f['realised_alpha'] / f['requested_alpha'])) > .01 if f['realised_alpha'] > 0 else True
     room = 'The map has no room for more.' if short else ''
+    pixels = self._said_of_pixels()
     if not f['written']:
-        return self.say(' '.join(filter(None, [f'Preview, not written: {said}.', room, outside])), 'warning')
-    if f['treated']: return self.say(f'{name}: {said}. {room}')
+        return self.say(' '.join(filter(None, [f'Preview, not written: {said}.', room, outside, pixels])), 'warning')
+    if f['treated']: return self.say(' '.join(filter(None, [f'{name}: {said}.', room, pixels])))
     why = self.source.reason(f['video_id'], f['variant'], f['scene_number'])
     self.say(f'{name}: not manipulated: {why}' if why else outside, 'warning' if why else 'info')
+
+# %% ../../nbs/ui/09_explorer.ipynb #72212a5f
+@patch
+def _said_of_pixels(self:VariantExplorer): # '' where nothing was tried
+    from akv.doses import tried_near             # with PyTorch: only where there is a project to ask
+    f = self.preview
+    if self.source.project is None or not self.source.project.doses_csv.is_file() or f['variant'] == 'placebo': return ''
+    tried = tried_near(self.source.project, f['video_id'], f['scene_number'], f['requested_alpha'])
+    said = 'Tried on pixels: asked {asked_alpha:g}, delivered {delivered_alpha:.2f} at visibility {visibility:.2f}.'
+    return said.format(**tried) if tried else ''
 
 # %% ../../nbs/ui/09_explorer.ipynb #b84f01a6
 @patch
