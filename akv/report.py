@@ -20,6 +20,7 @@ from .study.settings import project_settings, save_settings
 from .media.decoding import read_frames
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
+from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .check import read_check, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
@@ -286,6 +287,7 @@ def _page(project, settings, check, faults):
     model = content_hash(ATTENTION_WEIGHTS) if ATTENTION_WEIGHTS.is_file() else 'none'
     facts = [['akv', escape(akv.__version__)], ['attention model', f'<code>{model}</code>'],
              ['editor', escape(d.editor)]]
+    facts += [[f'eye tracking of {escape(v)}', escape(words)] for v in ids if (words := viewer_words(project, v))]
     diffusion = settings.model.sd_model_name if d.editor == 'controlnet' else None
     if diffusion: facts.append(['diffusion model', escape(diffusion)])
     stand_in = ('<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the '
