@@ -9,7 +9,7 @@ __all__ = ['make_attention']
 import shutil
 from pathlib import Path
 import numpy as np
-from .study.files import AkvError, atomic_path, content_hash, notice, offered, read_json
+from .study.files import AkvError, atomic_path, content_hash, notice, offered, read_json, read_table, write_table
 from .study.images import load_heatmap, load_image, save_heatmap
 from .study.project import Project, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
@@ -75,19 +75,88 @@ def _use_given(maps, images, kept, folder, settings):
     return set(given) & set(images), dict()
 
 # %% ../nbs/03_attention.ipynb #5dd01c56
-def _use_fixations(maps, images, kept, table, settings, columns=None, placement=None):
-    "Maps of eye tracking: a file, or a table as `read_fixations` gives it."
+def _use_fixations(maps, images, kept, table, settings, columns=None, placement=None, reading=None):
+    "Maps of eye tracking: files, or a table as `read_fixations` gives it, with those that were given before."
     from akv.sources.fixations import fixation_heatmaps
     from akv.sources.gaze import read_fixations
-    a = settings.attention
+    a, reading = settings.attention, dict(reading or {})
     if table is None:
         if known := {n for n in images if maps.origin(n) == 'fixations'}: return known, dict()
         raise AkvError(f'{maps.video_id}: no eye tracking was given; name its export: akv attention --source fixations '
-                       '--fixations FILE (Tobii Pro Lab, EyeLink, Gazepoint, or a table)')
-    if not hasattr(table, 'columns'): table = read_fixations(table, columns=columns)
-    found, report = fixation_heatmaps(maps.project, maps.video_id, table, placement, a.pixels_per_degree,
-                                      a.picture_degrees, a.fixation_weight)
-    return maps.make_all('fixations', found, kept), report
+                       '--fixations FILE (Tobii, EyeLink, Gazepoint, SMI, Pupil, or a table; once for each file, or a folder)')
+    of_map = {name: reading.pop(name) for name in ('stimuli', 'max_lost') if reading.get(name) is not None}
+    if not hasattr(table, 'columns'):
+        size = load_image(next(iter(images.values()))).shape[1::-1]
+        table = read_fixations(table, columns=columns, placement=placement, size=size, **reading)
+    elif columns or reading:
+        raise AkvError(f"{', '.join(['columns'] * bool(columns) + list(reading))} say how a file is read, and the fixations were given as a table; "
+                       'leave them out')
+    table = _with_screen(table, placement)
+    geometry = placement, a.pixels_per_degree, a.picture_degrees, a.fixation_weight
+    found, report = fixation_heatmaps(maps.project, maps.video_id, table, *geometry, **of_map)
+    together, before = _with_earlier(maps, table, of_map.get('stimuli'))
+    if before: found, joint = fixation_heatmaps(maps.project, maps.video_id, together, *geometry, max_lost=1.)
+    else: joint = report
+    joint['dropped'] |= dict(other_stimuli=report['dropped']['other_stimuli'])
+    files = together.groupby('file').agg(viewers=('subject', 'nunique'), fixations=('subject', 'size'))
+    joint |= dict(fixations=len(together) + report['dropped']['other_stimuli'], given_before=before,
+                  files={name: row.to_dict() for name, row in files.iterrows()})
+    made = maps.make_all('fixations', found, kept)
+    write_table(together, _earlier_csv(maps))
+    _tell_fixations(maps, joint)
+    return made, joint
+
+# %% ../nbs/03_attention.ipynb #a3d33a1c
+def _with_screen(table, placement):
+    "A table of fixations with the screen and the picture's place in it. Raises `AkvError` where a placement can have no effect, or not its own."
+    if placement is None or not (placement.screen or placement.picture): return table
+    on_screen = table['frame'] == 'screen'
+    if not on_screen.any() and not placement.degree():
+        raise AkvError("Placement(screen=(1920, 1080)) has no effect: the fixations lie on the picture itself, as their file or frame='picture' says; "
+                       "leave it out")
+    given = '%dx%d' % tuple(placement.screen) if placement.screen else ''
+    named = (table if 'screen' in table else table.assign(screen=''))['screen']
+    if given and (other := set(named[on_screen]) - {'', given}):
+        raise AkvError(f"the file says that its screen had {other.pop()} pixels, and Placement says {given}; leave the screen out")
+    place = ','.join(f'{v:g}' for v in placement.picture) if placement.picture else ''
+    return table.assign(screen=named.where((named != '') | ~on_screen, given), picture=on_screen.map({True: place, False: ''}))
+
+def _earlier_csv(maps): return maps.project.attention_heatmap(maps.video_id, 1).parent/'fixations.csv'
+
+def _with_earlier(maps, table, stimuli):
+    "The fixations of this video: those given now, and those of files that were given before; and the names of these files."
+    import pandas as pd
+    from akv.sources.fixations import shown_in
+    from akv.sources.gaze import join_viewers
+    project, video_id, path = maps.project, maps.video_id, _earlier_csv(maps)
+    kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
+    names = {s: video_id if kind == 'video' else scene_name(video_id, kind, None) for s, kind in kinds.items() if kind is not None}
+    if 'file' not in table: table = table.assign(file='')
+    table = table[table['stimulus'].isin(list(names))]
+    place = table['picture'] if 'picture' in table else ''      # 'centred': not where a later placement says
+    table = table.assign(stimulus=table['stimulus'].map(names), file=[f and project.relative(f) for f in table['file']],
+                         picture=np.where((table['frame'] == 'screen') & (place == ''), 'centred', place))
+    parts, before = [], []
+    if path.is_file():
+        old = read_table(path, ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'unit', 'frame', 'file'))
+        for name in ('time', 'x', 'y', 'duration'): old[name] = pd.to_numeric(old[name])
+        old = old[~old['file'].isin(set(table['file'])) & (old['file'] != '')]
+        before = list(old['file'].unique())
+        parts = [(f, rows) for f, rows in old.groupby('file', sort=False)]
+    together = join_viewers(parts + [(f, rows) for f, rows in table.groupby('file', sort=False)])
+    return together, [f for f in before if f in set(together['file'])]
+
+def _tell_fixations(maps, report):
+    "Say how many fixations of how many viewers the heatmaps are made of."
+    dropped = {name.replace('_', ' '): n for name, n in report['dropped'].items() if n}
+    other = dropped.pop('other stimuli', 0)
+    words = [f"{report['used']} of {report['fixations'] - other} fixations of {report['viewers']} viewer{'s' * (report['viewers'] != 1)} make its heatmaps"]
+    if dropped: words.append('dropped: ' + ', '.join(f'{n} {name}' for name, n in dropped.items()))
+    if report['viewers_lost']: words.append(f"none of {', '.join(report['viewers_lost'])} is left")
+    if other: words.append(f'{other} more are of other stimuli')
+    if before := report['given_before']:
+        words.append(f"given before and counted again: {', '.join(before)} (delete {_earlier_csv(maps)} to begin anew)")
+    notice(f"{maps.video_id}: {'; '.join(words)}")
 
 # %% ../nbs/03_attention.ipynb #4223310c
 def _use_ratings(maps, images, kept, ratings, settings, kind='ratings'):
@@ -137,16 +206,18 @@ def make_attention(
     video_id:str,
     folder=None, # of finished heatmaps: `{video_id}-Scene-001.png` (or .jpg, …-001-01), or of subfolders {video_id}
     settings:Settings=None, # None: the defaults; its `attention.source` counts where nothing below is given
-    fixations=None, # eye tracking: file, or DataFrame of `akv.sources.gaze.read_fixations`
+    fixations=None, # eye tracking: file, folder, list of them, or DataFrame of `akv.sources.gaze.read_fixations`
     columns:dict=None, # {name of ours: the file's}, for a table of another kind
     placement=None, # akv.sources.fixations.Placement: where on the screen the picture was
     ratings=None, # of the patches: file or DataFrame, patch, rater, score
     rater=None, # a callable that rates patches in place of LLaVA
+    reading:dict=None, # how eye tracking is read: more arguments of `read_fixations`, and stimuli and max_lost of `fixation_heatmaps`
 )->dict: # {scene number: path of its heatmap}
     """Write the attention heatmap of every scene, from the source that is given or set, else predicted.
 
-    Does nothing where that was done already. A map that was put into the project by hand is kept. Raises `AkvError`
-    where there is no scene image, more than one source is given, or the source has nothing for any scene."""
+    Does nothing where that was done already. A map that was put into the project by hand is kept; viewers of another file of eye
+    tracking are added to those given before. Raises `AkvError` where there is no scene image, more than one source is given, or
+    the source has nothing for any scene."""
     images, maps, settings = project.find_scene_images(video_id), _Heatmaps(project, video_id), settings or Settings()
     if not images: raise AkvError(f'{video_id}: no scene images; run `akv scenes` on the video first')
     given = dict(given=folder, fixations=fixations, ratings=ratings, llava=rater)
@@ -155,7 +226,7 @@ def make_attention(
     source = named[0] if named else settings.attention.source
     kept, known, report = {n for n in images if maps.origin(n) == 'by hand'}, set(), dict()
     if source == 'fixations':
-        known, report = _use_fixations(maps, images, kept, fixations, settings, columns, placement)
+        known, report = _use_fixations(maps, images, kept, fixations, settings, columns, placement, reading)
     elif source != 'model':
         use = dict(given=_use_given, ratings=_use_ratings, llava=_use_rater)[source]
         known, report = use(maps, images, kept, given[source], settings)
@@ -169,7 +240,8 @@ def make_attention(
             from akv.sources.models import predict_attention
             save_heatmap(predict_attention(load_image(image), flips=flips), part)
         maps.make(n, 'predicted', content_hash(image, content_hash(ATTENTION_WEIGHTS), flips), '.jpg', save)
-    _note_origins(maps, images, source, [f for f in (fixations, ratings, folder) if isinstance(f, (str, Path))], report)
+    tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
+    _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report)
     return {n: maps.path(n) for n in images}
 
 # %% ../nbs/03_attention.ipynb #d245d112

@@ -62,8 +62,28 @@ _OPTIONS = dict(
                              help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), "
                                   'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
                                   'without, what is given says it, else the settings'),
-    fixations=_Option('--fixations', metavar='FILE', help='eye tracking: an export of Tobii Pro Lab, EyeLink (fixation '
-                                                          'report) or Gazepoint, or a table'),
+    fixations=_Option('--fixations', metavar='FILE', action='append',
+                      help='eye tracking: an export of Tobii, EyeLink (fixation report or .asc), Gazepoint, SMI or Pupil, or a table (.csv, '
+                           '.tsv, .txt, .xlsx); once for each file, or a folder of them'),
+    gaze_format=_Option('--format', metavar='NAME', choices=('tobii', 'eyelink', 'asc', 'gazepoint', 'smi', 'pupil', 'plain'),
+                        help='whose export it is: tobii, eyelink, asc, gazepoint, smi, pupil or plain; without, by its header'),
+    units=_Option('--units', choices=('pixels', 'fractions', 'percent', 'degrees'),
+                  help='what x and y of a table are: pixels, fractions (0 to 1), percent or degrees; without, by name or value'),
+    time_units=_Option('--time-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of starts in a table: s, ms, us or ns; without, by name or value'),
+    duration_units=_Option('--duration-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of durations, if it is another'),
+    frame=_Option('--frame', choices=('picture', 'screen'),
+                  help='what x and y of a table refer to: the picture or the screen (default: the screen if --screen is given)'),
+    origin=_Option('--origin', choices=('top-left', 'bottom-left', 'centre', 'centre-up'),
+                   help='where x and y of a table are 0: top-left (default), bottom-left (y up), centre, or centre-up (y up)'),
+    stimuli=_Option('--stimuli', metavar='NAME=WHAT', action='append',
+                    help='what a stimulus of another name is: NAME=video or NAME=2 (scene 2), as often as is needed; or video or 2 '
+                         'alone, for all the fixations'),
+    samples=_Option('--samples', metavar='SPREAD', type=float,
+                    help='for raw samples of gaze: the largest spread of a fixation, about a degree, in the units of x and y'),
+    max_lost=_Option('--max-lost', metavar='SHARE', type=float,
+                     help='share of the fixations that may fall off the picture, 0 to 1 (default: 0.2); with more, no map is made'),
+    distance=_Option('--distance-cm', metavar='CM', type=float, help='from the eyes to that screen, centimetres: how large a degree is'),
+    screen_cm=_Option('--screen-cm', metavar='CM', type=float, help='how wide that screen is, centimetres'),
     columns=_Option('--columns', metavar='A=B,...',
                     help='for a table of another kind, what its columns are called: '
                          'stimulus=image,subject=viewer,x=x,y=y,duration=ms'),
@@ -94,6 +114,16 @@ _OPTIONS = dict(
     fresh=_Option('--fresh', setting='training.fresh', action='store_true',
                   help="start from a new ControlNet instead of the model's own"),
 )
+
+# %% ../nbs/19_cli.ipynb #2842fedd
+_GAZE = ('fixations', 'columns', 'screen', 'picture', 'gaze_format', 'units', 'time_units', 'duration_units', 'frame', 'origin', 'stimuli', 'samples',
+         'max_lost', 'distance', 'screen_cm')      # eye tracking, and how it is read
+_GAZE_EXAMPLES = """  akv attention clip --fixations result --screen 1680x1050        (a folder, a file for each viewer)
+  akv attention clip --fixations P01.asc --fixations P02.asc      (once for each file; EyeLink)
+  akv attention clip --fixations gaze.csv --screen 1920x1080 --picture 320,180,1280,720     (pixels of the screen)
+  akv attention clip --fixations gaze.xlsx --units percent --origin bottom-left --stimuli "Video 7=video"
+  akv attention clip --fixations samples.csv --samples 40         (raw gaze)
+  akv attention clip --attention heatmaps"""
 
 # %% ../nbs/19_cli.ipynb #64c4ebf7
 @dataclass
@@ -159,11 +189,30 @@ def _import_stages():
     from akv.report import make_report
     from akv.pipeline import Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
 
+# %% ../nbs/19_cli.ipynb #1b919345
+_WORDS = (    # (pattern in a message, what it is on the command line)
+    (r"a Placement with distance_cm and screen_cm", '--screen, --distance-cm and --screen-cm'),
+    (r"give pixels_per_degree\b", 'give attention.pixels_per_degree in the settings'),
+    (r"weight='count'", 'attention.fixation_weight: count in the settings'),
+    (r"screen=\((\d+), (\d+)\)", r'--screen \1x\2'), (r"picture=\(x, y, width, height\)", '--picture X,Y,WIDTH,HEIGHT'),
+    (r"picture=\(([-\d., ]+)\)", lambda m: '--picture ' + m[1].replace(' ', '')),
+    (r"Placement\(([^()]*)\)", lambda m: m[1].replace(', --', ' --')), (r"(where )?Placement says", r'\1--screen says'),
+    (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,', m[2]).rstrip(',…') + '"'),
+    (r"\b(columns|stimuli) (names)\b", r'--\1 \2'),
+    (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
+    (r"\b(samples|max_lost)=([\d.]+)", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
+    (r"\b(time_units|duration_units|max_lost)\b", lambda m: '--' + m[1].replace('_', '-')))
+
+def _in_options(text):
+    "A message with options in place of Python's arguments."
+    for pattern, words in _WORDS: text = re.sub(pattern, words, text)
+    return text
+
 # %% ../nbs/19_cli.ipynb #c01589be
 class _Notices(logging.Handler):
     "Notices on standard error, where they do not tear a progress bar apart."
     def emit(self, record):
-        text = f"note: {self.format(record)}" if record.levelno >= logging.WARNING else self.format(record)
+        text = f"note: {_in_options(self.format(record))}" if record.levelno >= logging.WARNING else self.format(record)
         tqdm = sys.modules.get('tqdm')
         if tqdm: tqdm.tqdm.write(text, file=sys.stderr)
         else: print(text, file=sys.stderr)
@@ -172,7 +221,7 @@ def _bars(): return sys.stderr.isatty()
 
 # %% ../nbs/19_cli.ipynb #46435bb2
 def _tell_faults(faults):
-    for text in faults.values(): print(f"akv: {text}\n", file=sys.stderr)
+    for text in faults.values(): print(f"akv: {_in_options(str(text))}\n", file=sys.stderr)
     return 1 if faults else 0
 
 def _dose_lines(doses):
@@ -210,7 +259,7 @@ def main(
     except Exception as error:
         from akv.study.files import AkvError
         if args.debug or not isinstance(error, (AkvError, OSError)): raise  # OSError: a full disk, say
-        print(f"akv: {error}", file=sys.stderr)
+        print(f"akv: {_in_options(str(error))}", file=sys.stderr)
         return 1
 
 # %% ../nbs/19_cli.ipynb #84892f75
@@ -238,15 +287,36 @@ def _settings(args):
                                 f"add {choosers[setting]} {wanted}, or leave it out")
     return settings
 
+# %% ../nbs/19_cli.ipynb #6ccd2b62
+def _gaze_reading(args):
+    "How eye tracking is read, from options, as `akv.attention.make_attention` takes it."
+    names = dict(gaze_format='format', **{n: n for n in ('units', 'time_units', 'duration_units', 'frame', 'origin', 'samples', 'max_lost')})
+    reading = {to: value for name, to in names.items() if (value := getattr(args, name, None)) is not None}
+    share, spread = reading.get('max_lost', 0.), reading.get('samples', 1.)
+    if not 0 <= share <= 1: raise AkvError(f"--max-lost {share:g}: expected a share between 0 and 1, such as 0.3")
+    if not spread > 0: raise AkvError(f"--samples {spread:g}: expected a spread above 0, in the units of x and y")
+    given = getattr(args, 'stimuli', None)
+    if not given: return reading
+    def shown(word): return int(word) if word.strip().isdigit() else word.strip()
+    if len(given) == 1 and '=' not in given[0]: named = shown(given[0])
+    else:
+        parts = [part for text in given for part in (text.split(',') if all('=' in part for part in text.split(',')) else [text])]
+        named = {name.strip(): shown(what) for name, _, what in (part.rpartition('=') for part in parts)}
+    for what in named.values() if isinstance(named, dict) else [named]:
+        if what != 'video' and not isinstance(what, int) or isinstance(named, dict) and '' in named:
+            raise AkvError(f"--stimuli {' '.join(given)}: expected NAME=video or NAME=2 (for scene 2), or video or 2 alone")
+    return dict(reading, stimuli=named)
+
 # %% ../nbs/19_cli.ipynb #afd95811
 def _inputs(args):
     "What is handed in beside the videos, as `akv.pipeline.Given` takes it."
     kinds = 'box', 'clicks', 'boxes', 'masks', 'attention', 'fixations', 'ratings'
     found = {name: getattr(args, name, None) for name in kinds}
-    columns, screen, picture = (getattr(args, name, None) for name in ('columns', 'screen', 'picture'))
-    for name, value in dict(columns=columns, screen=screen, picture=picture).items():
-        if value is not None and found['fixations'] is None:
-            raise AkvError(f"--{name} says how to read eye tracking; give --fixations FILE, too")
+    columns, screen, picture, distance, screen_cm = (getattr(args, name, None) for name in ('columns', 'screen', 'picture', 'distance', 'screen_cm'))
+    for name in _GAZE[1:]:
+        if getattr(args, name, None) is not None and found['fixations'] is None:
+            raise AkvError(f"{_OPTIONS[name].flags[0]} says how to read eye tracking; give --fixations FILE, too")
+    reading = _gaze_reading(args)
     for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source',
                                  ('box', 'clicks', 'boxes', 'masks')),
                                 (getattr(args, 'attention_source', None), '--attention-source',
@@ -262,11 +332,15 @@ def _inputs(args):
     placement = None
     if picture is not None and screen is None:
         raise AkvError("--picture needs --screen WIDTHxHEIGHT, the size of the screen")
+    if None in (distance, screen_cm) and (distance, screen_cm) != (None, None) or distance is not None and screen is None:
+        raise AkvError("--distance-cm, --screen-cm and --screen say together how large a degree is; give all three")
+    if distance is not None and not (distance > 0 and screen_cm > 0): raise AkvError("--distance-cm and --screen-cm must be above 0")
     if screen is not None:
         size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
         if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
-        placement = Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None)
-    return dict(found, columns=columns, placement=placement)
+        placement = Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None,
+                              distance_cm=distance or 0., screen_cm=screen_cm or 0.)
+    return dict(found, columns=columns, placement=placement, reading=reading)
 
 # %% ../nbs/19_cli.ipynb #f06a5eb2
 def _outcome(result):
@@ -286,7 +360,7 @@ def _outcome(result):
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
           'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_source', 'mask_model', 'attention',
-          'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
+          'attention_source', *_GAZE, 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
@@ -386,14 +460,17 @@ def _patches(args):
 
 # %% ../nbs/19_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
-          'akv attention --source fixations --fixations tobii.tsv --output my_ads',
-          'ids', 'attention_source', 'attention', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model',
-          'adapter', 'settings', 'output',
+          'akv attention --source fixations --fixations tobii.tsv --output my_ads\n' + _GAZE_EXAMPLES,
+          'ids', 'attention_source', 'attention', *_GAZE, 'ratings', 'rater_model', 'adapter', 'settings', 'output',
           source='attention_source', model='rater_model')
 def _attention(args):
     """Write data/attention_heatmap from --source: eye tracking, ratings of patches, LLaVA as the rater, or the
     attention model that comes with akv (the default). Finished maps come in with --attention DIR. Maps that were put
-    there by hand are kept; scenes for which a source has nothing are predicted, with a notice."""
+    there by hand are kept; scenes for which a source has nothing are predicted, with a notice.
+
+    Eye tracking may be a file for each viewer: a file that is given later adds its viewers to those before."""
+    if args.fixations and (stray := [i for i in args.ids if os.path.isfile(i) and os.path.splitext(i)[1].lower() in ('.csv', '.tsv', '.txt', '.asc', '.xlsx')]):
+        raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder of them")
     return _stage(args, 'attention', Project.video_ids, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
 
 # %% ../nbs/19_cli.ipynb #27ed806b

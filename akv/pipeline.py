@@ -96,16 +96,23 @@ class Given:
     boxes:object = None      # DataFrame or .csv: video_id,scene_number,frame,x,y,width,height,kind
     masks:object = None      # folder of masks
     attention:object = None  # folder of attention heatmaps
-    fixations:object = None  # file of eye tracking, or a DataFrame as `akv.sources.gaze.read_fixations` gives it
+    fixations:object = None  # eye tracking: file, folder, list of them, or a DataFrame of `akv.sources.gaze.read_fixations`
     columns:object = None    # what its columns are called: {'x': ..., 'y': ...}, for a table of another kind
     placement:object = None  # akv.sources.fixations.Placement: where on the screen the picture was
     ratings:object = None    # file of ratings of the patches that `akv patches` wrote
     rater:object = None      # a callable that rates patches in place of LLaVA
+    reading:object = None    # how eye tracking is read: more arguments of `read_fixations`, and stimuli and max_lost
     clicks:object = ()       # (x, y, kind), 'x,y' or 'x,y,not', in the scene image of a clip of one scene
 
     @property
     def one_scene(self)->str: # the options that say where the product is, and for one scene only
         return ' and '.join(['--box']*(self.box is not None) + ['--click']*bool(self.clicks))
+
+    @property
+    def tracked(self)->list: # paths of eye tracking
+        "The files and folders of eye tracking."
+        several = self.fixations if isinstance(self.fixations, (list, tuple)) else [self.fixations]
+        return [path for path in several if isinstance(path, (str, Path))]
 
     def check(self, videos): # how many
         "Raise `AkvError` where two are given but one counts, a file is missing, or a box or table cannot be read."
@@ -114,8 +121,13 @@ class Given:
             if len(named) > 1: raise AkvError(f"{' and '.join(named)} were given; give one of them")
         if self.clicks and (self.boxes is not None or self.masks is not None):
             raise AkvError("--click goes with --box or alone; in a table a click is a row of width 0 and height 0")
-        for name in ('fixations', 'ratings', 'masks', 'attention'):
-            path, kind = getattr(self, name), 'file' if name in ('fixations', 'ratings') else 'folder'
+        for path in self.tracked:
+            if not Path(path).exists(): raise AkvError(f"--fixations {path}: no such file or folder")
+        if isinstance((self.reading or {}).get('stimuli'), (str, int)) and videos > 1:
+            raise AkvError(f"--stimuli {self.reading['stimuli']} is for the fixations of one video, and there are {videos}; name the stimuli: "
+                           "--stimuli NAME=video")
+        for name in ('ratings', 'masks', 'attention'):
+            path, kind = getattr(self, name), 'file' if name == 'ratings' else 'folder'
             if not isinstance(path, (str, Path)): continue
             if not (Path(path).is_file() if kind == 'file' else Path(path).is_dir()):
                 raise AkvError(f"--{name} {path}: no such {kind}")
@@ -131,11 +143,12 @@ class Given:
         boxes = boxes_of(read_boxes(self.boxes), video_id).values.tolist() if self.boxes is not None else None
         folders = [folder and (Path(folder)/video_id if (Path(folder)/video_id).is_dir() else Path(folder))
                    for folder in (self.masks, self.attention)]
-        tables = [Path(table) if isinstance(table, (str, Path)) else None if table is None else table.to_csv()
-                  for table in (self.fixations, self.ratings)]
+        tables = [None if table is None or isinstance(table, (list, tuple)) else Path(table) if isinstance(table, (str, Path)) else table.to_csv()
+                  for table in (None if self.tracked else self.fixations, self.ratings)]
+        tables += [_contents(Path(path)) if Path(path).is_dir() else Path(path) for path in self.tracked]
         contents = [folder and _contents(folder) for folder in folders]
         clicks = [list(parse_click(click)) for click in self.clicks or ()]
-        return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks]
+        return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks, self.reading or {}]
 
     def as_boxes(self, video_id, scene): # rows of data/boxes.csv, a DataFrame
         "The box and the clicks of a clip of one scene, as data/boxes.csv has them."
@@ -257,7 +270,7 @@ def attention(self:Chain, video_id):
     "Find where viewers look, in every scene image."
     g = self.given
     make_attention(self.project, video_id, g.attention, self.settings, g.fixations, g.columns, g.placement, g.ratings,
-                   g.rater)
+                   g.rater, g.reading)
 
 # %% ../nbs/18_pipeline.ipynb #c91d53c2
 @patch
