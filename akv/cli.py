@@ -197,7 +197,7 @@ _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"screen=\((\d+), (\d+)\)", r'--screen \1x\2'), (r"picture=\(x, y, width, height\)", '--picture X,Y,WIDTH,HEIGHT'),
     (r"picture=\(([-\d., ]+)\)", lambda m: '--picture ' + m[1].replace(' ', '')),
     (r"Placement\(([^()]*)\)", lambda m: m[1].replace(', --', ' --')), (r"(where )?Placement says", r'\1--screen says'),
-    (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,', m[2]).rstrip(',…') + '"'),
+    (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,', m[2]).rstrip(',') + '"'),
     (r"\b(columns|stimuli) (names)\b", r'--\1 \2'),
     (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
     (r"\b(samples|max_lost)=([\d.]+)", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
