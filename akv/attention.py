@@ -99,7 +99,8 @@ def _use_fixations(maps, images, kept, table, settings, columns=None, placement=
     else: joint = report
     joint['dropped'] |= dict(other_stimuli=report['dropped']['other_stimuli'])
     files = together.groupby('file').agg(viewers=('subject', 'nunique'), fixations=('subject', 'size'))
-    joint |= dict(fixations=len(together) + report['dropped']['other_stimuli'], given_before=before,
+    how = table.assign(origin=table['origin'] if 'origin' in table else 'top-left')[['unit', 'frame', 'origin']].drop_duplicates()
+    joint |= dict(read_as=[f'{unit} of the {frame} from the {origin}' for unit, frame, origin in how.to_numpy()], fixations=len(together) + report['dropped']['other_stimuli'], given_before=before,
                   files={name: row.to_dict() for name, row in files.iterrows()})
     made = maps.make_all('fixations', found, kept)
     write_table(together, _earlier_csv(maps))
@@ -151,6 +152,7 @@ def _tell_fixations(maps, report):
     dropped = {name.replace('_', ' '): n for name, n in report['dropped'].items() if n}
     other = dropped.pop('other stimuli', 0)
     words = [f"{report['used']} of {report['fixations'] - other} fixations of {report['viewers']} viewer{'s' * (report['viewers'] != 1)} make its heatmaps"]
+    words.append(f"read as {' and '.join(report['read_as'])}")
     if dropped: words.append('dropped: ' + ', '.join(f'{n} {name}' for name, n in dropped.items()))
     if report['viewers_lost']: words.append(f"none of {', '.join(report['viewers_lost'])} is left")
     if other: words.append(f'{other} more are of other stimuli')

@@ -76,7 +76,7 @@ _OPTIONS = dict(
     origin=_Option('--origin', choices=('top-left', 'bottom-left', 'centre', 'centre-up'),
                    help='where x and y of a table are 0: top-left (default), bottom-left (y up), centre, or centre-up (y up)'),
     stimuli=_Option('--stimuli', metavar='NAME=WHAT', action='append',
-                    help='what a stimulus of another name is: NAME=video or NAME=2 (scene 2), as often as is needed; or video or 2 '
+                    help='what a stimulus of another name is: NAME=video, NAME=2 (scene 2) or NAME=ID, as often as is needed; or video or 2 '
                          'alone, for all the fixations'),
     samples=_Option('--samples', metavar='SPREAD', type=float,
                     help='for raw samples of gaze: the largest spread of a fixation, about a degree, in the units of x and y'),
@@ -199,7 +199,8 @@ _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"Placement\(([^()]*)\)", lambda m: m[1].replace(', --', ' --')), (r"(where )?Placement says", r'\1--screen says'),
     (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,', m[2]).rstrip(',') + '"'),
     (r"\b(columns|stimuli) (names)\b", r'--\1 \2'),
-    (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
+    (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'((?: \([^()]*\)|(?:,| or) '[^']*')*)",
+     lambda m: f"--{m[1].replace('_', '-')} {m[2]}{m[3]}".replace("'", '')),
     (r"\b(samples|max_lost)=([\d.]+)", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
     (r"\b(time_units|duration_units|max_lost)\b", lambda m: '--' + m[1].replace('_', '-')))
 
@@ -302,9 +303,8 @@ def _gaze_reading(args):
     else:
         parts = [part for text in given for part in (text.split(',') if all('=' in part for part in text.split(',')) else [text])]
         named = {name.strip(): shown(what) for name, _, what in (part.rpartition('=') for part in parts)}
-    for what in named.values() if isinstance(named, dict) else [named]:
-        if what != 'video' and not isinstance(what, int) or isinstance(named, dict) and '' in named:
-            raise AkvError(f"--stimuli {' '.join(given)}: expected NAME=video or NAME=2 (for scene 2), or video or 2 alone")
+    if named not in ('video', *range(1, 10000)) if not isinstance(named, dict) else '' in named or '' in named.values():
+        raise AkvError(f"--stimuli {' '.join(given)}: expected NAME=video, NAME=2 (for scene 2) or NAME=ID, or video or 2 alone")
     return dict(reading, stimuli=named)
 
 # %% ../nbs/19_cli.ipynb #afd95811

@@ -231,7 +231,8 @@ def scene_fixations(
     import pandas as pd
     time, duration = table['time'].to_numpy(float), table['duration'].to_numpy(float)
     if len(time) and not np.isfinite(time).any():
-        raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too")
+        raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too (and the onset of the video, "
+                            "where they count from the start of the recording: columns={'onset': '…'}), or say which scene they are of: stimuli=1")
     parts = [table[:0].assign(scene_number=0)]
     for row in scenes.itertuples():
         start, end = float(row.start_s), float(row.end_s)
@@ -303,13 +304,13 @@ def _same_id(text):
 def shown_in(
     stimulus,       # as the table has it
     video_id,       # text
-    stimuli=None,   # {stimulus: scene number or 'video'}, or 'video' or a scene number for everything
+    stimuli=None,   # {stimulus: scene number, 'video', or the name that it should have}, or 'video' or a scene number for everything
 ):                  # a scene number, 'video', or None for something else
     "What a stimulus is of a video."
     if isinstance(stimuli, (str, int)): return stimuli
     stimulus, video_id = _same_id(stimulus), _same_id(video_id)
     for name, kind in (stimuli or {}).items():
-        if _same_id(name) == stimulus: return kind
+        if _same_id(name) == stimulus: return kind if kind == 'video' or not isinstance(kind, str) else shown_in(kind, video_id)
     stem = re.split(r'[\\/]', stimulus)[-1]
     for name in (stem, stem.rsplit('.', 1)[0].strip()):
         if name == video_id: return 'video'
@@ -321,9 +322,11 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
     "{scene number: its fixations}, and how many rows were of other stimuli or outside a scene's time."
     import pandas as pd
     kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
-    for name, kind in kinds.items():
-        if kind is not None and kind != 'video' and not (isinstance(kind, (int, np.integer)) and kind > 0):
-            raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video' or the number of a scene")
+    for name, kind in (stimuli or {}).items() if not isinstance(stimuli, (str, int)) else [('', stimuli)]:
+        there = kind == 'video' or (kind > 0 if not isinstance(kind, str) else any(shown_in(kind, v) for v in project.video_ids()))
+        if not there:
+            raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name of one of the project's "
+                                f"videos or scenes ({', '.join(project.video_ids()[:4])})")
     if not isinstance(stimuli, (str, int)) and (unknown := set(map(_same_id, stimuli or {})) - set(map(_same_id, kinds))):
         raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have (found: "
                             f"{', '.join(map(repr, sorted(kinds)[:8]))}); correct it")
@@ -391,7 +394,7 @@ def fixation_heatmaps(
     picture_degrees=33.,    # longer side of the picture where nothing else is known
     weight='duration',      # what a fixation counts: its 'duration', or 1 ('count')
     subjects='normalised',  # 'normalised': each viewer's map has sum 1; 'pooled': all fixations count alike
-    stimuli=None,           # {stimulus name: scene number or 'video'} where the names do not say it; one of these: of all
+    stimuli=None,           # {stimulus name: scene number, 'video' or a video's name} where the names do not say it; 'video' or a number: of all
     window_seconds=None,    # of a video: only what overlaps this long a window around the scene image
     max_lost=MAX_LOST,      # share of the fixations on this video's pictures that may fall off them, 0 to 1
 )->tuple: # ({scene number: A [H, W] float32, peak 1}, report: dict of plain numbers for provenance.json)

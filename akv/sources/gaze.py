@@ -403,9 +403,11 @@ def _plain_unit(export, x, points, units, placement, size, frame):
     of = placement.screen if frame == 'screen' and placement is not None and placement.screen else size
     corner = 100 * 100 / (of[0] * of[1]) if of else 1.
     spread = max(np.ptp(p[np.isfinite(p)]) if np.isfinite(p).any() else 0. for p in points)
-    if len(values) >= 6 and values.max() <= 100 and (corner < .1 or corner < .25 and spread >= 50):
+    if len(values) < 6 or values.max() > 100 or corner >= .25: return 'pixels'
+    if corner < .1 or spread >= 30:     # in a large picture nobody looks into that corner only, in a small one nobody looks about in it
         raise TableError(f"{export.path}: x and y lie between {values.min():g} and {values.max():g}: percent, or pixels of the upper "
                          f"left corner of the {of[0]} x {of[1]}? Say which: units='percent' or units='pixels'")
+    notice(f"{export.path}: x and y, {values.min():g} to {values.max():g}, are read as pixels; if they are percent, say units='percent'")
     return 'pixels'
 
 # %% ../../nbs/sources/10_gaze.ipynb #bf768dba
@@ -444,6 +446,9 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
         scale = _duration_clock(export, length, rows.duration.to_numpy(), time_units, duration_units)
         rows['duration'] *= scale
         if np.isfinite(rows.duration).any(): typical = np.nanmedian(rows.duration)
+    if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps):
+        raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples of gaze, not fixations. {_OF_SAMPLES}; and "
+                         "say the clock: time_units='s', 'ms', 'us' or 'ns'")
     if start: rows['time'] *= _start_clock(export, start, time_units, steps, typical, scale)
     number = rows.number.to_numpy() if (rows.number != '').any() else None
     before, rows = len(rows), _one_row_each(rows, number)
@@ -467,6 +472,13 @@ def _plain_frame(export, x, frame, origin, placement):
                "frame='picture'")
     return 'picture' if frame == 'auto' else frame, origin
 
+_OF_SAMPLES = ('Export the fixations instead, or give samples=40: the largest spread of one fixation in the units of x and y, about a degree; '
+               'they are then found by dispersion (I-DT)')
+
+def _regular(steps):
+    "Whether rows follow each other like the ticks of a clock, as fixations never do."
+    return len(steps) > 9 and np.quantile(steps, .9) - np.quantile(steps, .1) < .2 * np.median(steps)
+
 def _fixations_of_samples(export, rows, spread):
     "Raw gaze made into fixations where a spread is given; a `TableError` where none is."
     if rows.empty: return rows
@@ -474,13 +486,11 @@ def _fixations_of_samples(export, rows, spread):
     steps = rows.groupby('who')['time'].diff().to_numpy() if timed else np.zeros(0)
     steps = steps[steps > 0]
     step, length = np.median(steps) if len(steps) > 4 else np.nan, np.nanmedian(rows.duration) if np.isfinite(rows.duration).any() else np.nan
-    regular = len(steps) > 9 and np.quantile(steps, .9) - np.quantile(steps, .1) < .2 * step and step < .15
-    raw = length < .045 if np.isfinite(length) else bool(step < .1 or regular)    # no fixation is as short, none follows as soon
+    raw = length < .045 if np.isfinite(length) else bool(step < .1 or step < .15 and _regular(steps))    # no fixation is as short, none follows as soon
     if not raw: return rows
     every = f"a row every {1000 * step:.3g} ms" if np.isfinite(step) else f"{1000 * length:.3g} ms a row"
     if spread is None:
-        raise TableError(f"{export.path}: {every}: raw samples of gaze, not fixations. Export the fixations instead, or give samples=40: the "
-                         "largest spread of one fixation in the units of x and y, about a degree; they are then found by dispersion (I-DT)")
+        raise TableError(f"{export.path}: {every}: raw samples of gaze, not fixations. {_OF_SAMPLES}")
     if not timed: raise TableError(f"{export.path}: raw samples of gaze without a time; export the time stamps, too")
     export.took.add('samples')
     found = samples_to_fixations(rows, float(spread))
@@ -830,9 +840,10 @@ def _no_effect(name, makers):
 
 def _check_order(file, table):
     "Raise `TableError` where fixations of one viewer begin long before the one before has ended: a wrong clock, or several viewers."
-    timed = table[np.isfinite(table[['time', 'duration']].to_numpy(float)).all(axis=1)].sort_values(['subject', 'stimulus', 'time'], kind='stable')
+    timed = table[np.isfinite(table[['time', 'duration']].to_numpy(float)).all(axis=1)]
     same = ((timed['subject'] == timed['subject'].shift(-1)) & (timed['stimulus'] == timed['stimulus'].shift(-1))).to_numpy()
-    early = (timed['time'].shift(-1) < timed['time'] + .5 * timed['duration']).to_numpy() & same
+    gap = timed['time'].shift(-1) - timed['time']       # in the file's order, in which one viewer's fixations follow each other
+    early = ((gap >= 0) & (gap < .5 * timed['duration'])).to_numpy() & same
     if same.sum() < 5 or early.sum() <= .5 * same.sum() or timed['time'].nunique() == 1: return
     raise TableError(f"{file}: {early.sum()} of {same.sum()} fixations begin before the one before is half over. Is the clock another "
                      "(time_units='s', 'ms', 'us' or 'ns'; duration_units for durations), or are they of several viewers (name the column: "

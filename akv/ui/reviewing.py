@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
-from ..study.files import IdError, ImageError, read_table, SettingsError, TableError
+from ..study.files import IdError, ImageError, read_json, read_table, SettingsError, TableError
 from ..study.images import fit_heatmap, load_heatmap, mask_like, sixteen_bits
 from ..study.project import Project, project_of, resolve_path, safe_id, VALID_SCENES_COLUMNS
 from ..study.review import add_review, read_review, rejected_scenes
@@ -129,6 +129,14 @@ def _dose_doubts(area, share, pieces):
         yield f"nearly all attention on the product: {share:.0%}; no boost can add much"
     if pieces > 8: yield f"mask in pieces: {pieces} separate parts; is all of it the product?"
 
+# %% ../../nbs/ui/06_reviewing.ipynb #53fb68aa
+def _viewers(project, video_id, n):
+    "How many viewers, with how many fixations, a scene's heatmap was made of; None where it was not made of eye tracking."
+    try: known = read_json(project.attention_heatmap(video_id, 1).parent/'provenance.json')['settings']
+    except (TableError, KeyError): return
+    scene = known.get('scenes', {}).get(str(n), {})
+    if known.get('maps', {}).get(str(n)) == 'fixations' and 'subjects' in scene: return f"{scene['subjects']}, {scene['kept']} fixations"
+
 # %% ../../nbs/ui/06_reviewing.ipynb #5a6ff808
 def scene_facts(
     project,          # akv.study.project.Project
@@ -139,13 +147,14 @@ def scene_facts(
     """What is known of a scene; no fault in the data raises.
 
     `attention_proportion` and `alignment_score` as the variants' baseline will have them, `mask_area` as a share of the
-    picture, `width` and `height` of the image in pixels, `track_frames` and `track_flagged` (frame numbers); None where
-    that cannot be known. `warnings`: texts that begin with their kind."""
+    picture, `width` and `height` of the image in pixels, `track_frames` and `track_flagged` (frame numbers), `viewers`
+    whose eyes were tracked; None where that cannot be known. `warnings`: texts that begin with their kind."""
     video_id, n = row["video_id"], int(row["scene_number"])
     arrays, faults = read or _read_scene(project, row, pixels=False)
     M, A, image = (arrays.get(kind) for kind in ("mask", "attention", "image"))
     facts = dict(video_id=video_id, scene_number=n, keyword=row["keyword"], attention_proportion=None,
-                 alignment_score=None, mask_area=None, width=None, height=None, track_frames=None, track_flagged=None)
+                 alignment_score=None, mask_area=None, width=None, height=None, track_frames=None, track_flagged=None,
+                 viewers=_viewers(project, video_id, n))
     warnings = list(faults)
     if image is not None: facts["height"], facts["width"] = image.shape[:2]
     if M is not None: facts["mask_area"] = float(M.mean(dtype=np.float64))
@@ -203,6 +212,7 @@ def facts_html(
             ("attention_proportion", said(facts["attention_proportion"], ".3g")),
             ("alignment_score", said(facts["alignment_score"], ".3g")),
             ("area of the mask", said(facts["mask_area"], ".2%")), ("image", size)]
+    if facts.get("viewers"): rows.append(("viewers", facts["viewers"]))
     if facts["track_frames"]:
         rows.append(("track", f"{facts['track_frames']} frames, {len(facts['track_flagged'])} flagged"))
     body = "".join(f"<tr><td style='opacity:.7;padding:1px 10px 1px 0'>{name}</td>"
