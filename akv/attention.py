@@ -141,7 +141,11 @@ def _with_earlier(maps, table, stimuli):
     if path.is_file():
         old = read_table(path, ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'unit', 'frame', 'file'))
         for name in ('time', 'x', 'y', 'duration'): old[name] = pd.to_numeric(old[name])
-        old = old[~old['file'].isin(set(table['file'])) & (old['file'] != '')]
+        again = old['file'].isin(set(table['file']))
+        if gone := sorted(set(old['subject'][again & (old['file'] != '')]) - set(table['subject'])):
+            notice(f"{video_id}: {', '.join(sorted(set(table['file'])))} was given before with other viewers ({', '.join(gone)}), which are gone from it "
+                   "now; to keep both, give each file a name of its own")
+        old = old[~again & (old['file'] != '')]
         before = list(old['file'].unique())
         parts = [(f, rows) for f, rows in old.groupby('file', sort=False)]
     together = join_viewers(parts + [(f, rows) for f, rows in table.groupby('file', sort=False)])

@@ -201,7 +201,7 @@ _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"\b(columns|stimuli) (names)\b", r'--\1 \2'),
     (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'((?: \([^()]*\)|(?:,| or) '[^']*')*)",
      lambda m: f"--{m[1].replace('_', '-')} {m[2]}{m[3]}".replace("'", '')),
-    (r"\b(samples|max_lost)=([\d.]+)", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
+    (r"\b(samples|max_lost|stimuli)=([\d.]+)", lambda m: f"--{m[1].replace('_', '-')} {m[2]}"),
     (r"\b(time_units|duration_units|max_lost)\b", lambda m: '--' + m[1].replace('_', '-')))
 
 def _in_options(text):

@@ -327,13 +327,13 @@ def _one_row_each(rows, number=None):
         place = _changes(rows['x'], rows['y'])
         new = who | _changes(length)
         if timed:
-            varies = (rows.groupby('who')['time'].transform('nunique') > 1) & (rows['duration'].nunique() > 1)
+            varies = rows.groupby('who')['time'].transform('nunique').to_numpy() > 1
             first = np.where(new, time, np.nan)
             first = pd.Series(first).ffill().to_numpy()
             gap = np.r_[np.inf, np.diff(time)]
-            again = (gap < .5 * length) & (gap >= 0) & (time < first + length)    # two at the same time there cannot be
-            again |= ~place & (gap == 0)
-            new |= ~(again & (varies.to_numpy() | ~place))
+            during = (gap > 0) & (gap < .5 * length) & (time < first + length)    # two at the same time there cannot be
+            again = during & (~place | (rows['duration'].nunique() > 1)) | (gap == 0) & (~place | varies)
+            new |= ~again
         else: new |= place
     else: return rows
     if new.all(): return rows
@@ -418,7 +418,7 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
     role = {name: export.find(name, *_PLAIN[name]) for name in ('stimulus', 'subject', 'time', 'duration', 'end', 'number', 'kind', 'eye')}
     rows = pd.DataFrame(dict(stimulus=export.text(role['stimulus']), subject=export.text(role['subject']), x=export.numbers(x),
                              y=export.numbers(y), time=export.numbers(role['time']), duration=export.numbers(role['duration'])))
-    rows['who'] = rows.subject + '\n' + rows.stimulus + '\n' + export.text(role['eye'])
+    rows['who'], rows['eye'] = rows.subject + '\n' + rows.stimulus, export.text(role['eye'])
     rows['number'] = export.text(role['number']) if role['number'] else ''
     start, length = role['time'], role['duration']
     if onset := export.find('onset'): rows['time'] -= export.numbers(onset)
@@ -437,6 +437,7 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
     elif role['number'] and (out := rows.number.str.lower().isin((*_MISSING, '-1'))).any() and not out.all():
         notice(f"{export.path}: {out.sum()} of {len(rows)} rows are of no fixation ({role['number']} is empty) and left out")
         rows = rows[~out].reset_index(drop=True)
+    rows = rows[_one_eye(export.path, rows.subject, rows.stimulus, rows.eye)].reset_index(drop=True)
     typical, scale = np.nan, 1.
     told_by = ['number'] if (rows.number != '').any() else ['duration'] if rows.duration.nunique() > 1 else ['x', 'y']
     first = _changes(rows.who, *(rows[name] for name in told_by)) if len(rows) else np.zeros(0, bool)
@@ -446,7 +447,8 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
         scale = _duration_clock(export, length, rows.duration.to_numpy(), time_units, duration_units)
         rows['duration'] *= scale
         if np.isfinite(rows.duration).any(): typical = np.nanmedian(rows.duration)
-    if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps):
+    if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps) \
+            and any(.0004 < np.median(steps) * seconds < .15 for seconds in _SECONDS_IN.values()):
         raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples of gaze, not fixations. {_OF_SAMPLES}; and "
                          "say the clock: time_units='s', 'ms', 'us' or 'ns'")
     if start: rows['time'] *= _start_clock(export, start, time_units, steps, typical, scale)
@@ -496,6 +498,17 @@ def _fixations_of_samples(export, rows, spread):
     found = samples_to_fixations(rows, float(spread))
     notice(f"{export.path}: {len(rows)} samples of gaze ({every}) make {len(found)} fixations (I-DT, spread {float(spread):g}, 100 ms or longer)")
     return found
+
+# %% ../../nbs/sources/10_gaze.ipynb #d15a9700
+def _one_eye(path, subject, stimulus, eye):
+    "Which rows are of one eye: of each viewer and stimulus the one with more fixations; all where only one was recorded."
+    import pandas as pd
+    eye = pd.Series(eye).str.lower().str[:1].where(lambda e: e.isin(['l', 'r']), '')
+    who = pd.Series(subject) + '\n' + pd.Series(stimulus)
+    better = pd.DataFrame(dict(who=who, eye=eye)).groupby('who')['eye'].agg(lambda e: e.value_counts(sort=True).sort_index(kind='stable').idxmax())
+    good = ((eye == who.map(better)) | (eye == '')).to_numpy()
+    if not good.all(): notice(f"{path}: both eyes were recorded; of each viewer the one with more fixations is taken, {good.sum()} of {len(good)} rows")
+    return good
 
 # %% ../../nbs/sources/10_gaze.ipynb #fe6c044d
 def _tobii_points(export, stimulus):
@@ -625,11 +638,7 @@ def _read_asc(export, **_):
     if not found: raise TableError(f"{export.path}: no fixation (EFIX) in it; convert the recording with its events (edf2asc without -s)")
     stimulus, eye, time, x, y, duration = zip(*found)
     table = tidy_fixations(stimulus, '', time, x, y, duration, 'pixels', 'screen', 'top-left', screen)
-    if len(set(eye)) > 1:
-        better = max(sorted(set(eye)), key=eye.count)
-        notice(f"{export.path}: both eyes were recorded; the {'left' if better == 'L' else 'right'} one is taken ({eye.count(better)} of {len(eye)} fixations)")
-        table = table[np.array(eye) == better].reset_index(drop=True)
-    return table
+    return table[_one_eye(export.path, table.subject, table.stimulus, eye)].reset_index(drop=True)
 
 class _Asc:
     "The lines of an EyeLink recording in text."
@@ -666,13 +675,8 @@ def _read_smi(export, **_):
     if onset := export.find('onset'): start = start - export.numbers(onset) * (_named_clock(export, onset) or 1e-3)
     kind, eye = (np.char.lower(export.text(export.find(*names)).astype(str)) for names in (('kind', 'category'), ('eye', 'eye l/r')))
     good = np.isin(kind, ('', 'fixation', 'visual intake'))
-    eyes = sorted(set(eye[good]) & {'left', 'right', 'l', 'r'})
-    if len(eyes) > 1:
-        better = max(eyes, key=lambda e: (good & (eye == e)).sum())
-        notice(f"{export.path}: both eyes are in it; the {better} one is taken")
-        good &= eye == better
-    table = tidy_fixations(stimulus, subject, start, x, y, duration, 'pixels', 'screen')
-    return table[good].reset_index(drop=True)
+    table = tidy_fixations(stimulus, subject, start, x, y, duration, 'pixels', 'screen')[good].reset_index(drop=True)
+    return table[_one_eye(export.path, table.subject, table.stimulus, eye[good])].reset_index(drop=True)
 
 # %% ../../nbs/sources/10_gaze.ipynb #338774a8
 def _read_pupil(export, frame='auto', origin='auto', placement=None, **_):
