@@ -83,13 +83,15 @@ def _use_fixations(maps, images, kept, table, settings, columns=None, placement=
     if table is None:
         if known := {n for n in images if maps.origin(n) == 'fixations'}: return known, dict()
         raise AkvError(f'{maps.video_id}: no eye tracking was given; name its export: akv attention --source fixations '
-                       '--fixations FILE (Tobii, EyeLink, Gazepoint, SMI, Pupil, or a table; once for each file, or a folder)')
+                       '--fixations FILE (Tobii, EyeLink, Gazepoint, SMI, Pupil, or a table; once for each file, or a '
+                       'folder)')
     of_map = {name: reading.pop(name) for name in ('stimuli', 'max_lost') if reading.get(name) is not None}
     if not hasattr(table, 'columns'):
         size = load_image(next(iter(images.values()))).shape[1::-1]
         table = read_fixations(table, columns=columns, placement=placement, size=size, **reading)
     elif columns or reading:
-        raise AkvError(f"{', '.join(['columns'] * bool(columns) + list(reading))} say how a file is read, and the fixations were given as a table; "
+        raise AkvError(f"{', '.join(['columns'] * bool(columns) + list(reading))} say how a file is read, and the "
+                       "fixations were given as a table; "
                        'leave them out')
     table = _with_screen(table, placement)
     geometry = placement, a.pixels_per_degree, a.picture_degrees, a.fixation_weight
@@ -99,8 +101,10 @@ def _use_fixations(maps, images, kept, table, settings, columns=None, placement=
     else: joint = report
     joint['dropped'] |= dict(other_stimuli=report['dropped']['other_stimuli'])
     files = together.groupby('file').agg(viewers=('subject', 'nunique'), fixations=('subject', 'size'))
-    how = table.assign(origin=table['origin'] if 'origin' in table else 'top-left')[['unit', 'frame', 'origin']].drop_duplicates()
-    joint |= dict(read_as=[f'{unit} of the {frame} from the {origin}' for unit, frame, origin in how.to_numpy()], fixations=len(together) + report['dropped']['other_stimuli'], given_before=before,
+    how = table.assign(origin=table['origin'] if 'origin' in table else 'top-left')[['unit', 'frame',
+        'origin']].drop_duplicates()
+    joint |= dict(read_as=[f'{unit} of the {frame} from the {origin}' for unit, frame, origin in how.to_numpy()],
+                  fixations=len(together) + report['dropped']['other_stimuli'], given_before=before,
                   files={name: row.to_dict() for name, row in files.iterrows()})
     made = maps.make_all('fixations', found, kept)
     write_table(together, _earlier_csv(maps))
@@ -109,29 +113,33 @@ def _use_fixations(maps, images, kept, table, settings, columns=None, placement=
 
 # %% ../nbs/03_attention.ipynb #a3d33a1c
 def _with_screen(table, placement):
-    "A table of fixations with the screen and the picture's place in it. Raises `AkvError` where a placement can have no effect, or not its own."
+    "Fixations with the screen and the picture's place. Raises `AkvError` where a placement has no effect."
     if placement is None or not (placement.screen or placement.picture): return table
     on_screen = table['frame'] == 'screen'
     if not on_screen.any() and not placement.degree():
-        raise AkvError("Placement(screen=(1920, 1080)) has no effect: the fixations lie on the picture itself, as their file or frame='picture' says; "
-                       "leave it out")
+        what = f"screen={tuple(placement.screen)}" if placement.screen else f"picture={tuple(placement.picture)}"
+        raise AkvError(f"Placement({what}) has no effect: the fixations lie on the picture itself, as their file or "
+                       "frame='picture' says; leave it out")
     given = '%dx%d' % tuple(placement.screen) if placement.screen else ''
     named = (table if 'screen' in table else table.assign(screen=''))['screen']
     if given and (other := set(named[on_screen]) - {'', given}):
-        raise AkvError(f"the file says that its screen had {other.pop()} pixels, and Placement says {given}; leave the screen out")
+        raise AkvError(f"the file says that its screen had {other.pop()} pixels, and Placement says {given}; leave "
+                       "the screen out")
     place = ','.join(f'{v:g}' for v in placement.picture) if placement.picture else ''
-    return table.assign(screen=named.where((named != '') | ~on_screen, given), picture=on_screen.map({True: place, False: ''}))
+    return table.assign(screen=named.where((named != '') | ~on_screen, given),
+                        picture=on_screen.map({True: place, False: ''}))
 
 def _earlier_csv(maps): return maps.project.attention_heatmap(maps.video_id, 1).parent/'fixations.csv'
 
 def _with_earlier(maps, table, stimuli):
-    "The fixations of this video: those given now, and those of files that were given before; and the names of these files."
+    "The fixations of this video, given now and before; and the names of the files from before."
     import pandas as pd
     from akv.sources.fixations import shown_in
     from akv.sources.gaze import join_viewers
     project, video_id, path = maps.project, maps.video_id, _earlier_csv(maps)
     kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
-    names = {s: video_id if kind == 'video' else scene_name(video_id, kind, None) for s, kind in kinds.items() if kind is not None}
+    names = {s: video_id if kind == 'video' else scene_name(video_id, kind, None) for s, kind in kinds.items()
+             if kind is not None}
     if 'file' not in table: table = table.assign(file='')
     table = table[table['stimulus'].isin(list(names))]
     place = table['picture'] if 'picture' in table else ''      # 'centred': not where a later placement says
@@ -143,7 +151,8 @@ def _with_earlier(maps, table, stimuli):
         for name in ('time', 'x', 'y', 'duration'): old[name] = pd.to_numeric(old[name])
         again = old['file'].isin(set(table['file']))
         if gone := sorted(set(old['subject'][again & (old['file'] != '')]) - set(table['subject'])):
-            notice(f"{video_id}: {', '.join(sorted(set(table['file'])))} was given before with other viewers ({', '.join(gone)}), which are gone from it "
+            notice(f"{video_id}: {', '.join(sorted(set(table['file'])))} was given before with other viewers "
+                   f"({', '.join(gone)}), which are gone from it "
                    "now; to keep both, give each file a name of its own")
         old = old[~again & (old['file'] != '')]
         before = list(old['file'].unique())
@@ -155,7 +164,8 @@ def _tell_fixations(maps, report):
     "Say how many fixations of how many viewers the heatmaps are made of."
     dropped = {name.replace('_', ' '): n for name, n in report['dropped'].items() if n}
     other = dropped.pop('other stimuli', 0)
-    words = [f"{report['used']} of {report['fixations'] - other} fixations of {report['viewers']} viewer{'s' * (report['viewers'] != 1)} make its heatmaps"]
+    words = [f"{report['used']} of {report['fixations'] - other} fixations of {report['viewers']} "
+             f"viewer{'s' * (report['viewers'] != 1)} make its heatmaps"]
     words.append(f"read as {' and '.join(report['read_as'])}")
     if dropped: words.append('dropped: ' + ', '.join(f'{n} {name}' for name, n in dropped.items()))
     if report['viewers_lost']: words.append(f"none of {', '.join(report['viewers_lost'])} is left")
@@ -217,13 +227,13 @@ def make_attention(
     placement=None, # akv.sources.fixations.Placement: where on the screen the picture was
     ratings=None, # of the patches: file or DataFrame, patch, rater, score
     rater=None, # a callable that rates patches in place of LLaVA
-    reading:dict=None, # how eye tracking is read: more arguments of `read_fixations`, and stimuli and max_lost of `fixation_heatmaps`
+    reading:dict=None, # more arguments of `read_fixations`, and stimuli and max_lost of `fixation_heatmaps`
 )->dict: # {scene number: path of its heatmap}
     """Write the attention heatmap of every scene, from the source that is given or set, else predicted.
 
-    Does nothing where that was done already. A map that was put into the project by hand is kept; viewers of another file of eye
-    tracking are added to those given before. Raises `AkvError` where there is no scene image, more than one source is given, or
-    the source has nothing for any scene."""
+    Does nothing where that was done already. A map that was put into the project by hand is kept; viewers of another
+    file are added to those given before. Raises `AkvError` where there is no scene image, more than one source is
+    given, or the source has nothing for any scene."""
     images, maps, settings = project.find_scene_images(video_id), _Heatmaps(project, video_id), settings or Settings()
     if not images: raise AkvError(f'{video_id}: no scene images; run `akv scenes` on the video first')
     given = dict(given=folder, fixations=fixations, ratings=ratings, llava=rater)

@@ -63,26 +63,38 @@ _OPTIONS = dict(
                                   'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
                                   'without, what is given says it, else the settings'),
     fixations=_Option('--fixations', metavar='FILE', action='append',
-                      help='eye tracking: an export of Tobii, EyeLink (fixation report or .asc), Gazepoint, SMI or Pupil, or a table (.csv, '
+                      help='eye tracking: an export of Tobii, EyeLink (fixation report or .asc), Gazepoint, SMI or '
+                           'Pupil, or a table (.csv, '
                            '.tsv, .txt, .xlsx); once for each file, or a folder of them'),
-    gaze_format=_Option('--format', metavar='NAME', choices=('tobii', 'eyelink', 'asc', 'gazepoint', 'smi', 'pupil', 'plain'),
-                        help='whose export it is: tobii, eyelink, asc, gazepoint, smi, pupil or plain; without, by its header'),
+    gaze_format=_Option('--format', metavar='NAME', choices=('tobii', 'eyelink', 'asc', 'gazepoint', 'smi', 'pupil',
+                                                             'plain'),
+                        help='whose export it is: tobii, eyelink, asc, gazepoint, smi, pupil or plain; without, by '
+                             'its header'),
     units=_Option('--units', choices=('pixels', 'fractions', 'percent', 'degrees'),
-                  help='what x and y of a table are: pixels, fractions (0 to 1), percent or degrees; without, by name or value'),
-    time_units=_Option('--time-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of starts in a table: s, ms, us or ns; without, by name or value'),
-    duration_units=_Option('--duration-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of durations, if it is another'),
+                  help='what x and y of a table are: pixels, fractions (0 to 1), percent or degrees; without, by name '
+                       'or value'),
+    time_units=_Option('--time-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of starts in a table: s, ms, '
+                       'us or ns; without, by name or value'),
+    duration_units=_Option('--duration-units', choices=('s', 'ms', 'us', 'ns'),
+                           help='the clock of durations, if it is another'),
     frame=_Option('--frame', choices=('picture', 'screen'),
-                  help='what x and y of a table refer to: the picture or the screen (default: the screen if --screen is given)'),
+                  help='what x and y of a table refer to: the picture or the screen (default: the screen if --screen '
+                       'is given)'),
     origin=_Option('--origin', choices=('top-left', 'bottom-left', 'centre', 'centre-up'),
-                   help='where x and y of a table are 0: top-left (default), bottom-left (y up), centre, or centre-up (y up)'),
+                   help='where x and y of a table are 0: top-left (default), bottom-left (y up), centre, or centre-up '
+                        '(y up)'),
     stimuli=_Option('--stimuli', metavar='NAME=WHAT', action='append',
-                    help='what a stimulus of another name is: NAME=video, NAME=2 (scene 2) or NAME=ID, as often as is needed; or video or 2 '
+                    help='what a stimulus of another name is: NAME=video, NAME=2 (scene 2) or NAME=ID, as often as is '
+                         'needed; or video or 2 '
                          'alone, for all the fixations'),
     samples=_Option('--samples', metavar='SPREAD', type=float,
-                    help='for raw samples of gaze: the largest spread of a fixation, about a degree, in the units of x and y'),
+                    help='for raw samples of gaze: the largest spread of a fixation, about a degree, in the units of '
+                         'x and y'),
     max_lost=_Option('--max-lost', metavar='SHARE', type=float,
-                     help='share of the fixations that may fall off the picture, 0 to 1 (default: 0.2); with more, no map is made'),
-    distance=_Option('--distance-cm', metavar='CM', type=float, help='from the eyes to that screen, centimetres: how large a degree is'),
+                     help='share of the fixations that may fall off the picture, 0 to 1 (default: 0.2); with more, no '
+                          'map is made'),
+    distance=_Option('--distance-cm', metavar='CM', type=float, help='from the eyes to that screen, centimetres: how '
+                     'large a degree is'),
     screen_cm=_Option('--screen-cm', metavar='CM', type=float, help='how wide that screen is, centimetres'),
     columns=_Option('--columns', metavar='A=B,...',
                     help='for a table of another kind, what its columns are called: '
@@ -116,7 +128,8 @@ _OPTIONS = dict(
 )
 
 # %% ../nbs/19_cli.ipynb #2842fedd
-_GAZE = ('fixations', 'columns', 'screen', 'picture', 'gaze_format', 'units', 'time_units', 'duration_units', 'frame', 'origin', 'stimuli', 'samples',
+_GAZE = ('fixations', 'columns', 'screen', 'picture', 'gaze_format', 'units', 'time_units', 'duration_units', 'frame',
+         'origin', 'stimuli', 'samples',
          'max_lost', 'distance', 'screen_cm')      # eye tracking, and how it is read
 _GAZE_EXAMPLES = """  akv attention clip --fixations result --screen 1680x1050        (a folder, a file for each viewer)
   akv attention clip --fixations P01.asc --fixations P02.asc      (once for each file; EyeLink)
@@ -197,7 +210,8 @@ _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"screen=\((\d+), (\d+)\)", r'--screen \1x\2'), (r"picture=\(x, y, width, height\)", '--picture X,Y,WIDTH,HEIGHT'),
     (r"picture=\(([-\d., ]+)\)", lambda m: '--picture ' + m[1].replace(' ', '')),
     (r"Placement\(([^()]*)\)", lambda m: m[1].replace(', --', ' --')), (r"(where )?Placement says", r'\1--screen says'),
-    (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,', m[2]).rstrip(',') + '"'),
+    (r"(columns|stimuli)=\{([^{}]*)\}", lambda m: f'--{m[1]} "' + re.sub(r"'([^']*)': '?([^',]*)'?(?:, )?", r'\1=\2,',
+        m[2]).rstrip(',') + '"'),
     (r"\b(columns|stimuli) (names)\b", r'--\1 \2'),
     (r"\b(units|time_units|duration_units|frame|origin|stimuli|format)='([^']*)'((?: \([^()]*\)|(?:,| or) '[^']*')*)",
      lambda m: f"--{m[1].replace('_', '-')} {m[2]}{m[3]}".replace("'", '')),
@@ -291,7 +305,8 @@ def _settings(args):
 # %% ../nbs/19_cli.ipynb #6ccd2b62
 def _gaze_reading(args):
     "How eye tracking is read, from options, as `akv.attention.make_attention` takes it."
-    names = dict(gaze_format='format', **{n: n for n in ('units', 'time_units', 'duration_units', 'frame', 'origin', 'samples', 'max_lost')})
+    names = dict(gaze_format='format', **{n: n for n in ('units', 'time_units', 'duration_units', 'frame', 'origin',
+                                                         'samples', 'max_lost')})
     reading = {to: value for name, to in names.items() if (value := getattr(args, name, None)) is not None}
     share, spread = reading.get('max_lost', 0.), reading.get('samples', 1.)
     if not 0 <= share <= 1: raise AkvError(f"--max-lost {share:g}: expected a share between 0 and 1, such as 0.3")
@@ -301,10 +316,12 @@ def _gaze_reading(args):
     def shown(word): return int(word) if word.strip().isdigit() else word.strip()
     if len(given) == 1 and '=' not in given[0]: named = shown(given[0])
     else:
-        parts = [part for text in given for part in (text.split(',') if all('=' in part for part in text.split(',')) else [text])]
+        parts = [part for text in given for part in (text.split(',') if all('=' in part for part in text.split(','))
+                                                     else [text])]
         named = {name.strip(): shown(what) for name, _, what in (part.rpartition('=') for part in parts)}
     if named not in ('video', *range(1, 10000)) if not isinstance(named, dict) else '' in named or '' in named.values():
-        raise AkvError(f"--stimuli {' '.join(given)}: expected NAME=video, NAME=2 (for scene 2) or NAME=ID, or video or 2 alone")
+        raise AkvError(f"--stimuli {' '.join(given)}: expected NAME=video, NAME=2 (for scene 2) or NAME=ID, or video "
+                       "or 2 alone")
     return dict(reading, stimuli=named)
 
 # %% ../nbs/19_cli.ipynb #afd95811
@@ -312,7 +329,9 @@ def _inputs(args):
     "What is handed in beside the videos, as `akv.pipeline.Given` takes it."
     kinds = 'box', 'clicks', 'boxes', 'masks', 'attention', 'fixations', 'ratings'
     found = {name: getattr(args, name, None) for name in kinds}
-    columns, screen, picture, distance, screen_cm = (getattr(args, name, None) for name in ('columns', 'screen', 'picture', 'distance', 'screen_cm'))
+    columns, screen, picture, distance, screen_cm = (getattr(args, name, None)
+                                                     for name in ('columns', 'screen', 'picture', 'distance',
+                                                         'screen_cm'))
     for name in _GAZE[1:]:
         if getattr(args, name, None) is not None and found['fixations'] is None:
             raise AkvError(f"{_OPTIONS[name].flags[0]} says how to read eye tracking; give --fixations FILE, too")
@@ -332,9 +351,11 @@ def _inputs(args):
     placement = None
     if picture is not None and screen is None:
         raise AkvError("--picture needs --screen WIDTHxHEIGHT, the size of the screen")
-    if None in (distance, screen_cm) and (distance, screen_cm) != (None, None) or distance is not None and screen is None:
+    if None in (distance, screen_cm) and (distance, screen_cm) != (None,
+        None) or distance is not None and screen is None:
         raise AkvError("--distance-cm, --screen-cm and --screen say together how large a degree is; give all three")
-    if distance is not None and not (distance > 0 and screen_cm > 0): raise AkvError("--distance-cm and --screen-cm must be above 0")
+    if distance is not None and not (distance > 0 and screen_cm > 0): raise AkvError("--distance-cm and --screen-cm "
+        "must be above 0")
     if screen is not None:
         size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
         if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
@@ -469,8 +490,10 @@ def _attention(args):
     there by hand are kept; scenes for which a source has nothing are predicted, with a notice.
 
     Eye tracking may be a file for each viewer: a file that is given later adds its viewers to those before."""
-    if args.fixations and (stray := [i for i in args.ids if os.path.isfile(i) and os.path.splitext(i)[1].lower() in ('.csv', '.tsv', '.txt', '.asc', '.xlsx')]):
-        raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder of them")
+    if args.fixations and (stray := [i for i in args.ids if os.path.isfile(i)
+                                     and os.path.splitext(i)[1].lower() in ('.csv', '.tsv', '.txt', '.asc', '.xlsx')]):
+        raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder "
+                       "of them")
     return _stage(args, 'attention', Project.video_ids, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
 
 # %% ../nbs/19_cli.ipynb #27ed806b

@@ -33,9 +33,12 @@ class Placement:
         "The picture's place. Raises `FixationError` where neither picture nor screen is known, or it does not fit."
         if self.picture is not None:
             left, top, width, height = map(float, self.picture)
-            if not (width > 0 and height > 0): raise FixationError(f"picture={self.picture}: width and height must be above 0")
-            if self.screen and (left + width <= 0 or top + height <= 0 or left >= self.screen[0] or top >= self.screen[1]):
-                raise FixationError(f"picture={self.picture} lies outside the screen of {self.screen[0]} x {self.screen[1]}")
+            if not (width > 0 and height > 0): raise FixationError(f"picture={self.picture}: width and height must be "
+                "above 0")
+            if self.screen and (left + width <= 0 or top + height <= 0 or left >= self.screen[0]
+                                or top >= self.screen[1]):
+                raise FixationError(f"picture={self.picture} lies outside the screen of {self.screen[0]} x "
+                                    f"{self.screen[1]}")
             return left, top, width, height
         if self.screen is None:
             raise FixationError("where the picture stood on the screen is not known; say so: "
@@ -101,7 +104,8 @@ def _group_placement(placement, screen, picture):
     "A placement with the screen and the picture's place that rows of a table name themselves."
     placement = placement or Placement()
     if screen: placement = replace(placement, screen=tuple(map(int, screen.split('x'))))
-    if picture: placement = replace(placement, picture=None if picture == 'centred' else tuple(map(float, picture.split(','))))
+    if picture: placement = replace(placement, picture=None if picture == 'centred'
+                                    else tuple(map(float, picture.split(','))))
     return placement
 
 def place_fixations(
@@ -110,7 +114,7 @@ def place_fixations(
     placement=None,        # Placement; needed for coordinates of the screen, unless the table knows it
     pixels_per_degree=0.,  # of the picture; needed for degrees where the placement has no distance
     picture_degrees=33.,   # longer side of the picture where nothing else is known
-    edge=0.,               # so far beyond the picture's edge a fixation still counts, at the edge, pixels of the picture
+    edge=0.,               # pixels of the picture: so far beyond its edge a fixation still counts, at the edge
 )->tuple:                  # (DataFrame: those on the picture, in its pixels; counts: kept, and dropped by reason)
     """Fixations in pixels of the picture. Those without coordinates, off the screen or off the picture are dropped.
 
@@ -125,12 +129,16 @@ def place_fixations(
         if unit == 'degrees' and origin == 'top-left': origin = 'centre'
         if unit not in ('pixels', 'fractions', 'degrees') or frame not in ('screen', 'picture'):
             raise FixationError(f"{unit!r} of {frame!r}: wanted pixels, fractions or degrees of screen or picture")
-        if origin not in ('top-left', 'bottom-left', 'centre', 'centre-up') or unit == 'degrees' and origin == 'bottom-left':
-            raise FixationError(f"{unit} from {origin!r}: wanted top-left, bottom-left, centre or centre-up; degrees are from the centre")
-        seen, where = rows[np.isfinite(rows[['x', 'y']].to_numpy(float)).all(axis=1)], _group_placement(placement, screen, picture)
+        if origin not in ('top-left', 'bottom-left', 'centre',
+                          'centre-up') or unit == 'degrees' and origin == 'bottom-left':
+            raise FixationError(f"{unit} from {origin!r}: wanted top-left, bottom-left, centre or centre-up; degrees "
+                                "are from the centre")
+        seen, where = rows[np.isfinite(rows[['x', 'y']].to_numpy(float)).all(axis=1)], _group_placement(placement,
+            screen, picture)
         if unit == 'degrees' and origin == 'centre':
             if where.y_up: origin = 'centre-up'
-            else: notice("fixations in degrees are read with y down; if it is up, say so: origin='centre-up'", key='degrees_up')
+            else: notice("fixations in degrees are read with y down; if it is up, say so: origin='centre-up'",
+                         key='degrees_up')
         per_degree = degree_pixels(shape, pixels_per_degree, where, picture_degrees) if unit == 'degrees' else 0.
         points = seen['x'].to_numpy(float), seen['y'].to_numpy(float)
         x, y, on_screen = _on_picture(*points, unit, frame, origin, shape, where, per_degree)
@@ -139,7 +147,8 @@ def place_fixations(
             inside = (x >= -edge) & (y >= -edge) & (x < shape[1] + edge) & (y < shape[0] + edge)
             on_screen = on_screen | inside
             x, y = np.where(inside, np.clip(x, 0, shape[1] - .5), x), np.where(inside, np.clip(y, 0, shape[0] - .5), y)
-        parts.append(seen[list(table.columns)].assign(x=x, y=y, unit='pixels', frame='picture', **{n: v for n, v in dict(
+        parts.append(seen[list(table.columns)].assign(x=x, y=y, unit='pixels', frame='picture',
+                                                      **{n: v for n, v in dict(
             origin='top-left', screen='', picture='').items() if n in table})[inside])
         found = inside.sum(), len(rows) - len(seen), (~on_screen).sum(), (on_screen & ~inside).sum()
         counts = {name: count + int(n) for (name, count), n in zip(counts.items(), found)}
@@ -231,8 +240,10 @@ def scene_fixations(
     import pandas as pd
     time, duration = table['time'].to_numpy(float), table['duration'].to_numpy(float)
     if len(time) and not np.isfinite(time).any():
-        raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too (and the onset of the video, "
-                            "where they count from the start of the recording: columns={'onset': '…'}), or say which scene they are of: stimuli=1")
+        raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too "
+                            "(and the onset of the video, "
+                            "where they count from the start of the recording: columns={'onset': '…'}), or say which "
+                            "scene they are of: stimuli=1")
     parts = [table[:0].assign(scene_number=0)]
     for row in scenes.itertuples():
         start, end = float(row.start_s), float(row.end_s)
@@ -304,13 +315,14 @@ def _same_id(text):
 def shown_in(
     stimulus,       # as the table has it
     video_id,       # text
-    stimuli=None,   # {stimulus: scene number, 'video', or the name that it should have}, or 'video' or a scene number for everything
+    stimuli=None,   # {stimulus: scene number, 'video', or its name}, or 'video' or a scene number for everything
 ):                  # a scene number, 'video', or None for something else
     "What a stimulus is of a video."
     if isinstance(stimuli, (str, int)): return stimuli
     stimulus, video_id = _same_id(stimulus), _same_id(video_id)
     for name, kind in (stimuli or {}).items():
-        if _same_id(name) == stimulus: return kind if kind == 'video' or not isinstance(kind, str) else shown_in(kind, video_id)
+        if _same_id(name) == stimulus: return kind if kind == 'video' or not isinstance(kind, str) else shown_in(kind,
+            video_id)
     stem = re.split(r'[\\/]', stimulus)[-1]
     for name in (stem, stem.rsplit('.', 1)[0].strip()):
         if name == video_id: return 'video'
@@ -323,17 +335,23 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
     import pandas as pd
     kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
     for name, kind in (stimuli or {}).items() if not isinstance(stimuli, (str, int)) else [('', stimuli)]:
-        there = kind == 'video' or (kind > 0 if not isinstance(kind, str) else any(shown_in(kind, v) for v in project.video_ids()))
+        there = kind == 'video' or (kind > 0 if not isinstance(kind, str) else any(shown_in(kind, v)
+            for v in project.video_ids()))
         if not there:
-            raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name of one of the project's "
+            raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name "
+                                "of one of the project's "
                                 f"videos or scenes ({', '.join(project.video_ids()[:4])})")
-    if not isinstance(stimuli, (str, int)) and (unknown := set(map(_same_id, stimuli or {})) - set(map(_same_id, kinds))):
-        raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have (found: "
+    if not isinstance(stimuli, (str, int)) and (unknown := set(map(_same_id, stimuli or {})) - set(map(_same_id,
+        kinds))):
+        raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have "
+                            "(found: "
                             f"{', '.join(map(repr, sorted(kinds)[:8]))}); correct it")
     if not any(kinds.values()):
         if set(kinds) == {''}:
-            raise FixationError(f"{video_id}: nothing says what the fixations are of; if all are of this video, say stimuli='video' (or the "
-                                "number of a scene that was shown as a picture), else name the column: columns={'stimulus': '…'}")
+            raise FixationError(f"{video_id}: nothing says what the fixations are of; if all are of this video, say "
+                                "stimuli='video' (or the "
+                                "number of a scene that was shown as a picture), else name the column: "
+                                "columns={'stimulus': '…'}")
         found = ', '.join(sorted(map(repr, kinds))[:8])
         close = difflib.get_close_matches(video_id, kinds, 1, .5) or [next(iter(kinds))]
         raise FixationError(f"{video_id}: none of the stimuli is this video or one of its scenes (found: {found}); "
@@ -355,14 +373,17 @@ def _in_time(project, video_id, video, window_seconds):
     found, end = scene_fixations(video, scenes, window_seconds), float(scenes.end_s.max())
     time = video['time'][np.isfinite(video['time'])]
     if len(time) > 1 and ((time < 0) | (time >= end)).mean() > .5:
-        raise FixationError(f"{video_id}: {((time < 0) | (time >= end)).sum()} of {len(time)} fixations begin before or after the video's {end:.4g} s; their "
-                            f"starts run from {time.min():.6g} to {time.max():.6g} s. Is it another clock (time_units='s', 'ms', 'us' or 'ns'), or does "
-                            "it count from the start of the recording? Then add a column with the video's onset on it, and name it: columns={'onset': '…'}")
+        raise FixationError(f"{video_id}: {((time < 0) | (time >= end)).sum()} of {len(time)} fixations begin before "
+                            f"or after the video's {end:.4g} s; their "
+                            f"starts run from {time.min():.6g} to {time.max():.6g} s. Is it another clock "
+                            "(time_units='s', 'ms', 'us' or 'ns'), or does "
+                            "it count from the start of the recording? Then add a column with the video's onset on "
+                            "it, and name it: columns={'onset': '…'}")
     return found
 
 # %% ../../nbs/sources/11_fixations.ipynb #5ab41a76
-EDGE_DEGREES = 1.   # trackers err by half a degree to one, most at the border of what they see: a look so far off the picture may be on it
-MAX_LOST = .2   # of a video's fixations: viewers look past a picture now and then, one in ten at most; more is a wrong place or unit
+EDGE_DEGREES = 1.   # trackers err by half a degree to one: a look that misses the picture by less may be on it
+MAX_LOST = .2   # viewers look past a picture now and then, one time in ten at most; more is a wrong place or unit
 
 def _as_read(rows, shape, placement):
     "How fixations were read, and how else they might have to be."
@@ -372,9 +393,11 @@ def _as_read(rows, shape, placement):
     ranges = f"x from {x.min():.4g} to {x.max():.4g}, y from {y.min():.4g} to {y.max():.4g}, " if len(x) else ''
     screen = f" of {placement.screen[0]} x {placement.screen[1]}" if placement and placement.screen else ''
     of = f"the picture, {shape[1]} x {shape[0]} pixels" if frame == 'picture' else f"the screen{screen}"
-    hint = ("if they are on the screen, say where the picture was on it: Placement(screen=(1920, 1080), picture=(x, y, width, height))"
+    hint = ("if they are on the screen, say where the picture was on it: Placement(screen=(1920, 1080), picture=(x, "
+            "y, width, height))"
             if frame == 'picture' else "or is the picture elsewhere on it: picture=(x, y, width, height)?")
-    return (f"They are read as {unit} of {of}: {ranges}counted from the {origin}. Say what is right, for instance units='percent', "
+    return (f"They are read as {unit} of {of}: {ranges}counted from the {origin}. Say what is right, for instance "
+            "units='percent', "
             f"frame='{'screen' if frame == 'picture' else 'picture'}' or origin='bottom-left'; {hint}")
 
 def _check_lost(video_id, rows, shape, lost, kept, max_lost, placement):
@@ -382,7 +405,8 @@ def _check_lost(video_id, rows, shape, lost, kept, max_lost, placement):
     total = sum(lost.values()) + kept
     if sum(lost.values()) <= max(1, max_lost * total): return  # one that is lost of three says nothing
     share = min(1., np.ceil(100 * sum(lost.values()) / total) / 100)
-    raise FixationError(f"{video_id}: {sum(lost.values())} of {total} fixations are lost ({_in_words(lost)}), more than {max_lost:.0%}. "
+    raise FixationError(f"{video_id}: {sum(lost.values())} of {total} fixations are lost ({_in_words(lost)}), more "
+                        f"than {max_lost:.0%}. "
                         f"{_as_read(rows, shape, placement)}. If so many were really lost, say max_lost={share:g}")
 
 def fixation_heatmaps(
@@ -394,7 +418,7 @@ def fixation_heatmaps(
     picture_degrees=33.,    # longer side of the picture where nothing else is known
     weight='duration',      # what a fixation counts: its 'duration', or 1 ('count')
     subjects='normalised',  # 'normalised': each viewer's map has sum 1; 'pooled': all fixations count alike
-    stimuli=None,           # {stimulus name: scene number, 'video' or a video's name} where the names do not say it; 'video' or a number: of all
+    stimuli=None,           # what stimuli of other names are: see `shown_in`
     window_seconds=None,    # of a video: only what overlaps this long a window around the scene image
     max_lost=MAX_LOST,      # share of the fixations on this video's pictures that may fall off them, 0 to 1
 )->tuple: # ({scene number: A [H, W] float32, peak 1}, report: dict of plain numbers for provenance.json)
@@ -406,7 +430,8 @@ def fixation_heatmaps(
     if not images: raise FixationError(f"{video_id}: no scene images; run `akv scenes` on the video first")
     rows, dropped = _fixations_by_scene(project, video_id, table, stimuli, window_seconds)
     no_scene = {n: len(r) for n, r in rows.items() if n not in images}
-    if no_scene: notice(f"{video_id}: {sum(no_scene.values())} fixations are of scene {', '.join(map(str, no_scene))}, which it does not have")
+    if no_scene: notice(f"{video_id}: {sum(no_scene.values())} fixations are of scene "
+                        f"{', '.join(map(str, no_scene))}, which it does not have")
     dropped['other_stimuli'] += sum(no_scene.values())
     dropped |= dict(without_coordinates=0, off_screen=0, off_picture=0)
     screens = set(table['screen']) - {''} if 'screen' in table else set()

@@ -20,13 +20,15 @@ _FIXATION_COLUMNS = ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'unit'
 # %% ../../nbs/sources/10_gaze.ipynb #b0459923
 _MISSING = ('', '.', '-', 'na', 'nan', 'null', 'none', 'n/a')
 _BINARY = {
-    '.edf': "EyeLink's own recording; convert it with SR Research's edf2asc and give the .asc, or save a fixation report "
+    '.edf': "EyeLink's own recording; convert it with SR Research's edf2asc and give the .asc, or save a fixation "
+            "report "
             'in Data Viewer',
     '.idf': "SMI's own recording; export the fixations in BeGaze (Event Statistics, single events)",
     '.xls': 'an old Excel workbook; save it as .xlsx or as CSV',
     '.ods': 'an OpenDocument table; save it as .xlsx or as CSV',
     '.mat': 'a MATLAB file; write the fixations to a CSV table',
-    '.hdf5': 'an HDF5 file; write the fixations to a CSV table', '.h5': 'an HDF5 file; write the fixations to a CSV table',
+    '.hdf5': 'an HDF5 file; write the fixations to a CSV table', '.h5': 'an HDF5 file; write the fixations to a CSV '
+    'table',
     '.pldata': "Pupil's own recording; open it in Pupil Player and export the fixations on a surface",
     '.json': 'JSON; write the fixations to a CSV table', '.parquet': 'a Parquet file; write it as CSV',
     '.zip': 'a packed folder; unpack it', '.gz': 'a packed file; unpack it'}
@@ -69,7 +71,8 @@ def _split_unit(name):
 # %% ../../nbs/sources/10_gaze.ipynb #d301f1bb
 _ROLES = ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'onset')
 _PLAIN = dict(
-    stimulus=('stimulus', 'image', 'media', 'picture', 'scene', 'filename', 'video', 'trial', 'stimulus_name', 'image_name',
+    stimulus=('stimulus', 'image', 'media', 'picture', 'scene', 'filename', 'video', 'trial', 'stimulus_name',
+              'image_name',
               'media_name', 'stimulusname', 'video_name', 'video_id', 'stim'),
     subject=('subject', 'participant', 'viewer', 'observer', 'subject_id', 'participant_id', 'user', 'participant name',
              'participant_name', 'subj', 'sub', 'ppt', 'pid', 'user_id', 'viewer_id', 'observer_id', 'recording name',
@@ -79,9 +82,11 @@ _PLAIN = dict(
     end=('end', 'end_time', 'fixation_end', 'fix_end', 'end_timestamp', 'stop', 'end timestamp', 'time_end', 'tend'),
     duration=('duration', 'dur', 'fixation_duration', 'fix_duration', 'fixation duration', 'fix_dur', 'durations',
               'event_duration'),
-    x=('x', 'fix_x', 'fixation_x', 'avg_x', 'mean_x', 'fixation x', 'x_mean', 'x_avg', 'xpos', 'pos_x', 'position_x', 'x_pos',
+    x=('x', 'fix_x', 'fixation_x', 'avg_x', 'mean_x', 'fixation x', 'x_mean', 'x_avg', 'xpos', 'pos_x', 'position_x',
+       'x_pos',
        'x_position', 'fixx', 'xavg', 'gaze_x', 'gaze x', 'gazex', 'x_gaze'),
-    y=('y', 'fix_y', 'fixation_y', 'avg_y', 'mean_y', 'fixation y', 'y_mean', 'y_avg', 'ypos', 'pos_y', 'position_y', 'y_pos',
+    y=('y', 'fix_y', 'fixation_y', 'avg_y', 'mean_y', 'fixation y', 'y_mean', 'y_avg', 'ypos', 'pos_y', 'position_y',
+       'y_pos',
        'y_position', 'fixy', 'yavg', 'gaze_y', 'gaze y', 'gazey', 'y_gaze'),
     number=('fixation_id', 'fixation id', 'fix_id', 'fixationid', 'fixation_index', 'fixation index', 'fixationindex',
             'fixation_number', 'fixation number', 'fix_index', 'fixnum', 'fix_num', 'fixation_no'),
@@ -106,25 +111,38 @@ _KNOWN_NAMES = re.compile('|'.join((
 # %% ../../nbs/sources/10_gaze.ipynb #b5ee8202
 _SAMPLES = 'name the columns of x, y and time, and give samples=40, the largest spread of one fixation in the units of x'
 _FOREIGN = (    # (a column, the columns that must not be there as well, what the table is and what to do)
-    ('fixation(x|y)inreferenceimage', '', "fixations on a reference image of Pupil Cloud, a photograph of the place; map them to "
+    ('fixation(x|y)inreferenceimage', '', "fixations on a reference image of Pupil Cloud, a photograph of the place; "
+                                          "map them to "
      "the ad's surface (Marker Mapper) and give the fixations.csv of that"),
-    ('azimuth|elevation', 'fixationdetectedonsurface|stimulus', "fixations of Pupil's glasses (Neon, Invisible) in the picture of their "
-     "own camera, not of the ad; map them to the screen in Pupil Cloud (Marker Mapper) and give the fixations.csv of that"),
-    ('gazedetectedonsurface|gazepositiononsurfacex', '', "samples of gaze of Pupil Cloud; give the fixations.csv beside it"),
-    ('startframeindex|gazepoint3dx', '', "fixations of Pupil Core in the picture of its own camera, not of the ad; export a surface "
+    ('azimuth|elevation', 'fixationdetectedonsurface|stimulus', "fixations of Pupil's glasses (Neon, Invisible) in "
+                                                                "the picture of their "
+     "own camera, not of the ad; map them to the screen in Pupil Cloud (Marker Mapper) and give the fixations.csv of "
+     "that"),
+    ('gazedetectedonsurface|gazepositiononsurfacex', '', "samples of gaze of Pupil Cloud; give the fixations.csv "
+                                                         "beside it"),
+    ('startframeindex|gazepoint3dx', '', "fixations of Pupil Core in the picture of its own camera, not of the ad; "
+                                         "export a surface "
      "in Pupil Player and give surfaces/fixations_on_surface_NAME.csv"),
     ('gazetimestamp', '', "samples of gaze of Pupil Core; give surfaces/fixations_on_surface_NAME.csv"),
-    ('(right|left|average)gaze[xy]', 'currentfixx', f"an EyeLink sample report; make a fixation report in Data Viewer, or {_SAMPLES}"),
-    ('currentsac.*|ia(id|label|dwelltime)', 'currentfixx|x', "an EyeLink report without fixations; make a fixation report in Data Viewer"),
-    ('pointofregard.*', '(fixation|visualintake)positionx', f"SMI samples of gaze; export the fixations in BeGaze (Event Statistics, single "
+    ('(right|left|average)gaze[xy]', 'currentfixx', f"an EyeLink sample report; make a fixation report in Data "
+                                                    f"Viewer, or {_SAMPLES}"),
+    ('currentsac.*|ia(id|label|dwelltime)', 'currentfixx|x', "an EyeLink report without fixations; make a fixation "
+                                                             "report in Data Viewer"),
+    ('pointofregard.*', '(fixation|visualintake)positionx', f"SMI samples of gaze; export the fixations in BeGaze "
+                                                            "(Event Statistics, single "
      f"events), or {_SAMPLES}"),
-    ('gazepoint(left|right)?[xy]', 'fixationpointx|mappedfixationx|eyemovementtype|gazeeventtype', "samples of gaze from Tobii without their fixations; export Eye movement type, Eye movement "
+    ('gazepoint(left|right)?[xy]', 'fixationpointx|mappedfixationx|eyemovementtype|gazeeventtype',
+     "samples of gaze from Tobii without their fixations; export Eye movement type, Eye movement "
      f"type index, Gaze event duration and Fixation point X and Y as well, or {_SAMPLES}"),
-    ('bpogx|lpogx|rpogx', 'fpogx', "samples of gaze from Gazepoint without their fixations; export FPOGX to FPOGV as well"),
-    ('sourcestimuliname|respondent', 'x', "an iMotions export; name the columns of its fixations: columns={'stimulus': 'SourceStimuliName', "
+    ('bpogx|lpogx|rpogx', 'fpogx', "samples of gaze from Gazepoint without their fixations; export FPOGX to FPOGV as "
+                                   "well"),
+    ('sourcestimuliname|respondent', 'x', "an iMotions export; name the columns of its fixations: "
+                                          "columns={'stimulus': 'SourceStimuliName', "
      "'subject': 'Respondent', 'x': 'Fixation X', …}"))
-_GAZE_COLUMNS = re.compile('|'.join((*map(_plainly, (*_PLAIN['x'], *_PLAIN['y'])), 'currentfix.*', 'fpog.*', 'eyemovementtype', 'gazeeventtype', 'fixationpoint[xy]',
-                                     'mappedfixation[xy]', '(fixation|visualintake)position[xy]', 'normpos[xy]', '[xy]norm')))
+_GAZE_COLUMNS = re.compile('|'.join((*map(_plainly, (*_PLAIN['x'], *_PLAIN['y'])), 'currentfix.*', 'fpog.*',
+                                     'eyemovementtype', 'gazeeventtype', 'fixationpoint[xy]',
+                                     'mappedfixation[xy]', '(fixation|visualintake)position[xy]', 'normpos[xy]',
+                                     '[xy]norm')))
 
 class _NotGaze(TableError):
     "A table in which nothing says where people looked; the summaries that makers lay beside their exports."
@@ -147,7 +165,8 @@ def _sheet_of(path, chosen):
     "The rows of an Excel workbook's sheet that has gaze in it, each a list of texts."
     import openpyxl
     try: book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error: raise TableError(f"{path}: no Excel workbook that can be read ({error}); save it as CSV") from error
+    except Exception as error: raise TableError(f"{path}: no Excel workbook that can be read ({error}); save it as "
+                                                "CSV") from error
     sheets = {}
     for sheet in book.worksheets:
         rows = [['' if v is None else str(v) for v in row] for row in sheet.iter_rows(values_only=True)]
@@ -238,8 +257,9 @@ class _Export:
 # %% ../../nbs/sources/10_gaze.ipynb #c991088d
 _SECONDS_IN = {name: seconds for names, seconds in (
     ('s sec secs second seconds', 1.), ('ms msec msecs millis millisecond milliseconds', 1e-3),
-    ('us µs μs usec microsecond microseconds', 1e-6), ('ns nsec nanosecond nanoseconds', 1e-9)) for name in names.split()}
-_LOOK = .03, 3.  # seconds between which the typical fixation lasts, whoever looked at whatever: a fifth to a third, as a rule
+    ('us µs μs usec microsecond microseconds', 1e-6), ('ns nsec nanosecond nanoseconds', 1e-9))
+    for name in names.split()}
+_LOOK = .03, 3.  # seconds between which the typical fixation lasts: a fifth to a third, as a rule, whoever looks
 
 def _named_clock(export, name):
     "Seconds per unit of a column whose name says it; None where it says nothing. Raises `TableError` for another word."
@@ -264,12 +284,14 @@ def _duration_clock(export, name, values, time_units='auto', duration_units='aut
     if seconds := _named_clock(export, name): return seconds
     typical = np.nanmedian(values) if np.isfinite(values).any() else np.nan
     fitting = [u for u in ('s', 'ms', 'us', 'ns') if _LOOK[0] <= typical * _SECONDS_IN[u] <= _LOOK[1]]
-    if time_units != 'auto' and (time_units in fitting or not fitting): return _chosen_clock(export, name, 'time_units', time_units)
+    if time_units != 'auto' and (time_units in fitting or not fitting): return _chosen_clock(export, name, 'time_units',
+        time_units)
     if not np.isfinite(typical): return 1.
     if not fitting:
         raise TableError(f"{export.path}: column {name} does not say its unit, and {typical:g} as a typical value is a "
                          "fixation's length in none; give duration_units='s', 'ms', 'us' or 'ns'")
-    notice(f"{export.path}: {name} does not say its unit; taken as {fitting[0]}, for a fixation typically lasts {typical:g}")
+    notice(f"{export.path}: {name} does not say its unit; taken as {fitting[0]}, for a fixation typically lasts "
+           f"{typical:g}")
     return _SECONDS_IN[fitting[0]]
 
 def _start_clock(export, name, time_units, steps, typical, of_durations):
@@ -283,7 +305,8 @@ def _start_clock(export, name, time_units, steps, typical, of_durations):
     fitting = [u for u in ('s', 'ms', 'us', 'ns') if .6 <= step * _SECONDS_IN[u] / typical < 600]
     if not fitting: return of_durations
     if _SECONDS_IN[fitting[0]] != of_durations:
-        notice(f"{export.path}: {name} does not say its unit; taken as {fitting[0]}, for one fixation typically follows "
+        notice(f"{export.path}: {name} does not say its unit; taken as {fitting[0]}, for one fixation typically "
+               "follows "
                f"another after {step:g}, and lasts {typical:g} s")
     return _SECONDS_IN[fitting[0]]
 
@@ -357,7 +380,8 @@ def samples_to_fixations(
     import pandas as pd
     parts = []
     for _, part in rows.groupby('who', sort=False):
-        part = part[np.isfinite(part[['time', 'x', 'y']].to_numpy(float)).all(axis=1)].sort_values('time', kind='stable')
+        part = part[np.isfinite(part[['time', 'x', 'y']].to_numpy(float)).all(axis=1)].sort_values('time',
+            kind='stable')
         t, x, y = (part[name].to_numpy(float) for name in ('time', 'x', 'y'))
         step, i = np.median(np.diff(t)) if len(t) > 1 else 0., 0
         while i < len(t):
@@ -375,49 +399,61 @@ def samples_to_fixations(
 # %% ../../nbs/sources/10_gaze.ipynb #de355497
 _UNITS = {name: unit for names, unit in (
     ('px pix pixel pixels', 'pixels'), ('deg degrees degree ° dva visualdegrees visualangle', 'degrees'),
-    ('norm normalized normalised fraction fractions 0-1 0..1 relative', 'fractions'), ('% percent pct 0-100', 'percent'),
+    ('norm normalized normalised fraction fractions 0-1 0..1 relative', 'fractions'),
+    ('% percent pct 0-100', 'percent'),
     ('mcspx dacspx adcspx screenpx', 'pixels'), ('mcsnorm', 'fractions')) for name in names.split()}
 _SCREEN_UNITS, _UNIT_WORDS = ('dacspx', 'adcspx', 'screenpx'), ('pixels', 'fractions', 'percent', 'degrees')
 _ORIGINS = 'top-left', 'bottom-left', 'centre', 'centre-up'
 
 def _plain_unit(export, x, points, units, placement, size, frame):
-    "The unit of x and y in a plain table: as given, as named, else by their values. Raises `TableError` where those allow two."
+    "The unit of x and y in a plain table: as given, as named, else by their values. Raises where those allow two."
     named = _split_unit(x)[1].replace(' ', '')
     if units != 'auto':
         export.took.add('units')
-        if named and _UNITS.get(named) != units: notice(f"{export.path}: {x} is read in {units}, as units={units!r} says")
+        if named and _UNITS.get(named) != units: notice(f"{export.path}: {x} is read in {units}, as units={units!r} "
+                                                        "says")
         return units
     if named:
         if named in _UNITS: return _UNITS[named]
-        raise TableError(f"{export.path}: column {x}: {named!r} is no unit that akv knows; say what x and y are: units='pixels', "
+        raise TableError(f"{export.path}: column {x}: {named!r} is no unit that akv knows; say what x and y are: "
+                         "units='pixels', "
                          "'fractions' (0 to 1), 'percent' or 'degrees'")
     if any(str(v).endswith('%') for v in export.columns[x]): return 'percent'
     values = np.concatenate(points)
     values = values[np.isfinite(values)]
     if not len(values): return 'pixels'
     if (values < 0).mean() > .2:
-        raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to {values.min():g}; say "
-                         "what they are: units='pixels' with origin='centre' (y down) or 'centre-up' (y up, as PsychoPy has "
+        raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to "
+                         f"{values.min():g}; say "
+                         "what they are: units='pixels' with origin='centre' (y down) or 'centre-up' (y up, as "
+                         "PsychoPy has "
                          "it), or units='degrees', 'pixels' or 'fractions'")
     if np.quantile(values, .95) <= 1 or values.max() <= 3 and np.quantile(values, .8) <= 1: return 'fractions'
     of = placement.screen if frame == 'screen' and placement is not None and placement.screen else size
     corner = 100 * 100 / (of[0] * of[1]) if of else 1.
     spread = max(np.ptp(p[np.isfinite(p)]) if np.isfinite(p).any() else 0. for p in points)
     if len(values) < 6 or values.max() > 100 or corner >= .25: return 'pixels'
-    if corner < .1 or spread >= 30:     # in a large picture nobody looks into that corner only, in a small one nobody looks about in it
-        raise TableError(f"{export.path}: x and y lie between {values.min():g} and {values.max():g}: percent, or pixels of the upper "
+    # in a large picture nobody looks into that corner only, in a small one nobody looks about in it
+    if corner < .1 or spread >= 30:
+        raise TableError(f"{export.path}: x and y lie between {values.min():g} and {values.max():g}: percent, or "
+                         "pixels of the upper "
                          f"left corner of the {of[0]} x {of[1]}? Say which: units='percent' or units='pixels'")
-    notice(f"{export.path}: x and y, {values.min():g} to {values.max():g}, are read as pixels; if they are percent, say units='percent'")
+    notice(f"{export.path}: x and y, {values.min():g} to {values.max():g}, are read as pixels; if they are percent, "
+           "say units='percent'")
     return 'pixels'
 
 # %% ../../nbs/sources/10_gaze.ipynb #bf768dba
-def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_units='auto', origin='auto', samples=None,
+def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_units='auto', origin='auto',
+                samples=None,
                 placement=None, size=None):
     import pandas as pd
     x, y = (export.need(axis, *_PLAIN[axis]) for axis in 'xy')
-    role = {name: export.find(name, *_PLAIN[name]) for name in ('stimulus', 'subject', 'time', 'duration', 'end', 'number', 'kind', 'eye')}
-    rows = pd.DataFrame(dict(stimulus=export.text(role['stimulus']), subject=export.text(role['subject']), x=export.numbers(x),
-                             y=export.numbers(y), time=export.numbers(role['time']), duration=export.numbers(role['duration'])))
+    role = {name: export.find(name, *_PLAIN[name]) for name in ('stimulus', 'subject', 'time', 'duration', 'end',
+                                                                'number', 'kind', 'eye')}
+    rows = pd.DataFrame(dict(stimulus=export.text(role['stimulus']), subject=export.text(role['subject']),
+                             x=export.numbers(x),
+                             y=export.numbers(y), time=export.numbers(role['time']),
+                             duration=export.numbers(role['duration'])))
     rows['who'], rows['eye'] = rows.subject + '\n' + rows.stimulus, export.text(role['eye'])
     rows['number'] = export.text(role['number']) if role['number'] else ''
     start, length = role['time'], role['duration']
@@ -435,7 +471,8 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
         if not role['number'] and not length: rows['number'] = rows['run']
         rows = rows[of_fixations].reset_index(drop=True)
     elif role['number'] and (out := rows.number.str.lower().isin((*_MISSING, '-1'))).any() and not out.all():
-        notice(f"{export.path}: {out.sum()} of {len(rows)} rows are of no fixation ({role['number']} is empty) and left out")
+        notice(f"{export.path}: {out.sum()} of {len(rows)} rows are of no fixation ({role['number']} is empty) and "
+               "left out")
         rows = rows[~out].reset_index(drop=True)
     rows = rows[_one_eye(export.path, rows.subject, rows.stimulus, rows.eye)].reset_index(drop=True)
     typical, scale = np.nan, 1.
@@ -449,19 +486,22 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
         if np.isfinite(rows.duration).any(): typical = np.nanmedian(rows.duration)
     if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps) \
             and any(.0004 < np.median(steps) * seconds < .15 for seconds in _SECONDS_IN.values()):
-        raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples of gaze, not fixations. {_OF_SAMPLES}; and "
+        raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples "
+                         f"of gaze, not fixations. {_OF_SAMPLES}; and "
                          "say the clock: time_units='s', 'ms', 'us' or 'ns'")
     if start: rows['time'] *= _start_clock(export, start, time_units, steps, typical, scale)
     number = rows.number.to_numpy() if (rows.number != '').any() else None
     before, rows = len(rows), _one_row_each(rows, number)
     if len(rows) < before:
-        notice(f"{export.path}: {before} rows are {len(rows)} fixations, each on several rows in succession; each counts once")
+        notice(f"{export.path}: {before} rows are {len(rows)} fixations, each on several rows in succession; each "
+               "counts once")
     rows = _fixations_of_samples(export, rows, samples)
     frame, origin = _plain_frame(export, x, frame, origin, placement)
     unit = _plain_unit(export, x, (rows.x.to_numpy(), rows.y.to_numpy()), units, placement, size, frame)
     if origin == 'auto': origin = 'centre' if unit == 'degrees' else 'top-left'
     if unit == 'percent': rows['x'], rows['y'], unit = rows.x / 100, rows.y / 100, 'fractions'
-    return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, unit, frame, origin).reset_index(drop=True)
+    return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, unit, frame,
+                          origin).reset_index(drop=True)
 
 def _plain_frame(export, x, frame, origin, placement):
     "What a plain table's x and y refer to, and from where they count."
@@ -474,7 +514,8 @@ def _plain_frame(export, x, frame, origin, placement):
                "frame='picture'")
     return 'picture' if frame == 'auto' else frame, origin
 
-_OF_SAMPLES = ('Export the fixations instead, or give samples=40: the largest spread of one fixation in the units of x and y, about a degree; '
+_OF_SAMPLES = ('Export the fixations instead, or give samples=40: the largest spread of one fixation in the units of '
+               'x and y, about a degree; '
                'they are then found by dispersion (I-DT)')
 
 def _regular(steps):
@@ -487,8 +528,10 @@ def _fixations_of_samples(export, rows, spread):
     timed = np.isfinite(rows.time).any()
     steps = rows.groupby('who')['time'].diff().to_numpy() if timed else np.zeros(0)
     steps = steps[steps > 0]
-    step, length = np.median(steps) if len(steps) > 4 else np.nan, np.nanmedian(rows.duration) if np.isfinite(rows.duration).any() else np.nan
-    raw = length < .045 if np.isfinite(length) else bool(step < .1 or step < .15 and _regular(steps))    # no fixation is as short, none follows as soon
+    step = np.median(steps) if len(steps) > 4 else np.nan
+    length = np.nanmedian(rows.duration) if np.isfinite(rows.duration).any() else np.nan
+    # no fixation is as short, none follows as soon
+    raw = length < .045 if np.isfinite(length) else bool(step < .1 or step < .15 and _regular(steps))
     if not raw: return rows
     every = f"a row every {1000 * step:.3g} ms" if np.isfinite(step) else f"{1000 * length:.3g} ms a row"
     if spread is None:
@@ -496,18 +539,20 @@ def _fixations_of_samples(export, rows, spread):
     if not timed: raise TableError(f"{export.path}: raw samples of gaze without a time; export the time stamps, too")
     export.took.add('samples')
     found = samples_to_fixations(rows, float(spread))
-    notice(f"{export.path}: {len(rows)} samples of gaze ({every}) make {len(found)} fixations (I-DT, spread {float(spread):g}, 100 ms or longer)")
+    notice(f"{export.path}: {len(rows)} samples of gaze ({every}) make {len(found)} fixations (I-DT, spread "
+           f"{float(spread):g}, 100 ms or longer)")
     return found
 
 # %% ../../nbs/sources/10_gaze.ipynb #d15a9700
 def _one_eye(path, subject, stimulus, eye):
-    "Which rows are of one eye: of each viewer and stimulus the one with more fixations; all where only one was recorded."
+    "Which rows are of one eye: of each viewer and stimulus the one with more fixations."
     import pandas as pd
     eye = pd.Series(eye).str.lower().str[:1].where(lambda e: e.isin(['l', 'r']), '')
     who = pd.Series(subject) + '\n' + pd.Series(stimulus)
-    better = pd.DataFrame(dict(who=who, eye=eye)).groupby('who')['eye'].agg(lambda e: e.value_counts(sort=True).sort_index(kind='stable').idxmax())
+    better = pd.DataFrame(dict(who=who, eye=eye)).groupby('who')['eye'].agg(lambda e: e.value_counts().sort_index().idxmax())
     good = ((eye == who.map(better)) | (eye == '')).to_numpy()
-    if not good.all(): notice(f"{path}: both eyes were recorded; of each viewer the one with more fixations is taken, {good.sum()} of {len(good)} rows")
+    if not good.all(): notice(f"{path}: both eyes were recorded; of each viewer the one with more fixations is taken, "
+                              f"{good.sum()} of {len(good)} rows")
     return good
 
 # %% ../../nbs/sources/10_gaze.ipynb #fe6c044d
@@ -580,7 +625,8 @@ def _read_tobii(export, time_units='auto', **_):
     import pandas as pd
     mapped = [part for part in _tobii_snapshots(export, time_units) if len(part)]
     if mapped: return pd.concat(mapped, ignore_index=True)
-    stimulus = export.need('stimulus', 'presented media name', 'presented stimulus name', 'recording media name', 'media name')
+    stimulus = export.need('stimulus', 'presented media name', 'presented stimulus name', 'recording media name',
+                           'media name')
     kind, index = (export.need(name, name, older) for name, older in (('eye movement type', 'gaze event type'),
                                                                       ('eye movement type index', 'fixation index')))
     stimulus = export.text(stimulus)
@@ -603,12 +649,14 @@ def _read_eyelink(export, **_):
 # %% ../../nbs/sources/10_gaze.ipynb #5bf14d32
 def _read_asc(export, **_):
     "Fixations of an EyeLink recording in text; `export` has its path and lines."
-    found, trial, screen, onset_word = [], dict(stimulus='', onset=None, fixations=[], variables={}), '', export.chosen.get('onset')
+    found, trial, screen, onset_word = [], dict(stimulus='', onset=None, fixations=[],
+                                                variables={}), '', export.chosen.get('onset')
     wanted = (export.chosen['stimulus'].lower(),) if 'stimulus' in export.chosen else _EYELINK_STIMULUS[:-2]
     export.asked |= {'stimulus', 'onset'} & set(export.chosen)
     def close():
         v = {name.lower(): value for name, value in trial['variables'].items()}
-        stimulus = next((v[name] for name in wanted if name in v), '') or ('' if 'stimulus' in export.chosen else trial['stimulus'])
+        stimulus = next((v[name] for name in wanted if name in v), '') or ('' if 'stimulus' in export.chosen
+            else trial['stimulus'])
         for eye, start, length, x, y in trial['fixations']:
             onset = trial['onset'] if trial['onset'] is not None else trial.get('began', start)
             found.append((stimulus, eye, (start - onset) / 1000, x, y, length / 1000))
@@ -617,13 +665,15 @@ def _read_asc(export, **_):
         if not words: continue
         if words[0] == 'MSG' and len(words) > 2:
             time, message = float(words[1]), ' '.join(words[2:])
-            if re.match(r'[-\d.]+ \S', message): time, message = time - float(message.split()[0]), message.split(' ', 1)[1]
+            if re.match(r'[-\d.]+ \S', message): time, message = time - float(message.split()[0]), message.split(' ',
+                1)[1]
             word, *rest = message.split()
             if word == 'TRIALID': close(); trial = dict(stimulus='', onset=None, fixations=[], variables={})
             elif word in ('GAZE_COORDS', 'DISPLAY_COORDS') and len(sizes := re.findall(r'-?[\d.]+', message)) >= 4:
                 left, top, right, bottom = map(float, sizes[:4])
                 screen = f"{round(right - left) + 1}x{round(bottom - top) + 1}"
-            elif message.startswith('!V TRIAL_VAR') and len(rest) > 2: trial['variables'][rest[1]] = ' '.join(rest[2:]).lstrip('= ')
+            elif message.startswith('!V TRIAL_VAR') and len(rest) > 2:
+                trial['variables'][rest[1]] = ' '.join(rest[2:]).lstrip('= ')
             elif message.startswith('!V IMGLOAD') and len(rest) > 2: trial['stimulus'] = rest[2]
             elif message.startswith('!V VFRAME') and rest[-1:]:
                 trial['stimulus'] = rest[-1]
@@ -632,10 +682,12 @@ def _read_asc(export, **_):
         elif words[0] == 'START' and 'began' not in trial: trial['began'] = float(words[1])
         elif words[0] == 'EFIX':
             try: start, _, length, x, y = (float(w) if w != '.' else np.nan for w in words[2:7])
-            except ValueError: raise TableError(f"{export.path}: line {line}: {text.strip()!r} is no fixation; convert the recording again") from None
+            except ValueError: raise TableError(f"{export.path}: line {line}: {text.strip()!r} is no fixation; "
+                                                "convert the recording again") from None
             trial['fixations'].append((words[1], start, length, x, y))
     close()
-    if not found: raise TableError(f"{export.path}: no fixation (EFIX) in it; convert the recording with its events (edf2asc without -s)")
+    if not found: raise TableError(f"{export.path}: no fixation (EFIX) in it; convert the recording with its events "
+                                   "(edf2asc without -s)")
     stimulus, eye, time, x, y, duration = zip(*found)
     table = tidy_fixations(stimulus, '', time, x, y, duration, 'pixels', 'screen', 'top-left', screen)
     return table[_one_eye(export.path, table.subject, table.stimulus, eye)].reset_index(drop=True)
@@ -668,12 +720,14 @@ def _read_gazepoint(export, **_):
 # %% ../../nbs/sources/10_gaze.ipynb #194bcb56
 def _read_smi(export, **_):
     x, y = (export.numbers(export.need(a, f'fixation position {a}', f'visual intake position {a}')) for a in 'xy')
-    stimulus, subject = export.text(export.need('stimulus', 'stimulus')), export.text(export.find('subject', 'participant'))
+    stimulus, subject = export.text(export.need('stimulus', 'stimulus')), export.text(export.find('subject',
+        'participant'))
     time = export.find('time', 'event start trial time')
     length = export.need('duration', 'event duration')
     start, duration = (export.numbers(n) * (_named_clock(export, n) or 1e-3 if n else 1.) for n in (time, length))
     if onset := export.find('onset'): start = start - export.numbers(onset) * (_named_clock(export, onset) or 1e-3)
-    kind, eye = (np.char.lower(export.text(export.find(*names)).astype(str)) for names in (('kind', 'category'), ('eye', 'eye l/r')))
+    kind, eye = (np.char.lower(export.text(export.find(*names)).astype(str))
+                 for names in (('kind', 'category'), ('eye', 'eye l/r')))
     good = np.isin(kind, ('', 'fixation', 'visual intake'))
     table = tidy_fixations(stimulus, subject, start, x, y, duration, 'pixels', 'screen')[good].reset_index(drop=True)
     return table[_one_eye(export.path, table.subject, table.stimulus, eye[good])].reset_index(drop=True)
@@ -683,27 +737,33 @@ def _read_pupil(export, frame='auto', origin='auto', placement=None, **_):
     "Fixations on a surface, from Pupil Player or Pupil Cloud."
     import pandas as pd
     cloud = export.find('on', 'fixation detected on surface') is not None
-    if cloud: x, y = (export.need(a, f'fixation {a}', f'fixation position on surface {a}', units=('normalized',)) for a in 'xy')
+    if cloud: x, y = (export.need(a, f'fixation {a}', f'fixation position on surface {a}', units=('normalized',))
+                      for a in 'xy')
     else: x, y = (export.need(a, f'norm_pos_{a}', f'{a}_norm', a, units=('', 'norm')) for a in 'xy')
     number = export.need('number', 'fixation_id', 'fixation id', 'id')
     start, length = export.need('time', 'start_timestamp', 'start timestamp'), export.need('duration', 'duration')
     onset = export.find('onset')
     surface = re.sub(r'^fixations_on_surface_?', '', export.path.stem)
-    stimulus = export.text(named) if (named := export.find('stimulus')) else '' if surface == export.path.stem else surface
+    stimulus = '' if surface == export.path.stem else surface
+    if named := export.find('stimulus'): stimulus = export.text(named)
     subject = export.text(export.find('subject', 'recording id', 'recording_id'))
     clock = _named_clock(export, start) or 1.
-    rows = pd.DataFrame(dict(stimulus=stimulus, subject=subject, x=export.numbers(x), y=export.numbers(y), number=export.text(number),
-                             time=export.numbers(start) * clock, duration=export.numbers(length) * (_named_clock(export, length) or 1e-3)))
+    rows = pd.DataFrame(dict(stimulus=stimulus, subject=subject, x=export.numbers(x), y=export.numbers(y),
+                             number=export.text(number),
+                             time=export.numbers(start) * clock, duration=export.numbers(length) * (_named_clock(export,
+                                 length) or 1e-3)))
     rows['time'] = rows.time - export.numbers(onset) * (_named_clock(export, onset) or 1.) if onset else np.nan
     rows['who'] = rows.subject + '\n' + rows.stimulus + '\n' + export.text(export.find('section', 'section id'))
     before, rows = len(rows), _one_row_each(rows, rows.number.to_numpy())
-    if len(rows) < before: notice(f"{export.path}: {before} rows are {len(rows)} fixations, each on several frames; each counts once")
+    if len(rows) < before: notice(f"{export.path}: {before} rows are {len(rows)} fixations, each on several frames; "
+                                  "each counts once")
     frame, given = _plain_frame(export, x, frame, origin, placement)
     return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, 'fractions', frame,
                           given if given != 'auto' else 'top-left' if cloud else 'bottom-left').reset_index(drop=True)
 
 # %% ../../nbs/sources/10_gaze.ipynb #2678f7dc
-_READERS = dict(tobii=_read_tobii, eyelink=_read_eyelink, asc=_read_asc, gazepoint=_read_gazepoint, smi=_read_smi, pupil=_read_pupil,
+_READERS = dict(tobii=_read_tobii, eyelink=_read_eyelink, asc=_read_asc, gazepoint=_read_gazepoint, smi=_read_smi,
+                pupil=_read_pupil,
                 plain=_read_plain)
 _SUFFIXES = '.csv', '.tsv', '.txt', '.tab', '.xlsx', '.asc'
 
@@ -712,13 +772,15 @@ def _maker(export):
     bases = {_plainly(_split_unit(name)[0]) for name in export.names}
     if isinstance(export, _Asc): return 'asc'
     if {'x', 'y'} <= set(export.chosen): return 'plain'
-    if bases & {'fixationdetectedonsurface'} or bases & {'onsurf', 'onsrf'} and bases & {'fixationid', 'worldindex'}: return 'pupil'
+    if bases & {'fixationdetectedonsurface'} or bases & {'onsurf', 'onsrf'} and bases & {'fixationid',
+        'worldindex'}: return 'pupil'
     return ('eyelink' if 'currentfixx' in bases else 'gazepoint' if 'fpogx' in bases else
             'smi' if bases & {'fixationpositionx', 'visualintakepositionx'} else
             'tobii' if bases & {'eyemovementtype', 'gazeeventtype', 'fixationpointx', 'mappedfixationx'} else 'plain')
 
 def _open(path, columns=None):
-    asc = path.suffix.lower() == '.asc' or path.suffix.lower() == '.txt' and '\nEFIX ' in _text_of(path).replace('\t', ' ')
+    asc = path.suffix.lower() == '.asc' or path.suffix.lower() == '.txt' and '\nEFIX ' in _text_of(path).replace('\t',
+        ' ')
     return _Asc(path, columns) if asc else _Export(path, columns)
 
 def _files_of(paths):
@@ -748,7 +810,8 @@ def _viewer_names(files):
     for depth in range(1, 8):
         alike = [f for f in files if list(names.values()).count(names[f]) > 1]
         if not alike: break
-        for f in alike: names[f] = '/'.join((*f.absolute().parts[-1 - depth:-1], re.sub(r'[_ ](all_gaze|fixations)$', '', f.stem)))
+        for f in alike: names[f] = '/'.join((*f.absolute().parts[-1 - depth:-1],
+                                             re.sub(r'[_ ](all_gaze|fixations)$', '', f.stem)))
     return names
 
 # %% ../../nbs/sources/10_gaze.ipynb #df1616c3
@@ -775,8 +838,10 @@ def join_viewers(
                     notice(f"{file} holds the same fixations of {subject or 'its viewer'} as {other}; they count once")
                     table = table[table.subject != subject]
                 elif overlap(known, rows):
-                    alone = f"{subject} ({Path(file).stem if Path(file).stem != Path(other).stem else Path(file).parent.name or file})"
-                    notice(f"{other} and {file} both hold a viewer {subject}, at the same time: taken as two people ({alone} is the second)")
+                    name, folder = Path(file).stem, Path(file).parent.name
+                    alone = f"{subject} ({name if name != Path(other).stem else folder or file})"
+                    notice(f"{other} and {file} both hold a viewer {subject}, at the same time: taken as two people "
+                           f"({alone} is the second)")
                     table = table.assign(subject=table.subject.where(table.subject != subject, alone))
                 break
         joined.append((file, table))
@@ -789,20 +854,22 @@ def read_fixations(
     columns=None,           # {stimulus, subject, time, x, y, duration or onset: column of the file}; None: known names
     units='auto',           # of x and y in a plain table: 'pixels', 'fractions' (0 to 1), 'percent' or 'degrees'
     time_units='auto',      # of starts in a plain table, of Tobii's time stamp: 's', 'ms', 'us' or 'ns'
-    frame='auto',           # what x and y of a plain table refer to: 'picture' or 'screen'; 'auto': the screen, if it is given
+    frame='auto',           # what x and y of a plain table refer to: 'picture' or 'screen'; 'auto': by placement
     duration_units='auto',  # of durations in a plain table: 's', 'ms', 'us' or 'ns'
     origin='auto',          # of a plain table: 'top-left', 'bottom-left' (y up), 'centre' or 'centre-up' (y up)
-    samples=None,           # largest spread of a fixation, in the unit of x and y, if the table holds raw gaze: see `samples_to_fixations`
-    placement=None,         # akv.sources.fixations.Placement: a plain table is then on its screen, unless frame says otherwise
-    size=None,              # (width, height) of the picture, pixels, where it is known: percent are then told from pixels
-):                          # DataFrame: stimulus, subject, time, x, y, duration, unit, frame, origin, screen, file; a row per fixation
-    """Fixations from exports of Tobii, EyeLink, Gazepoint, SMI or Pupil, or from plain tables; of .csv, .tsv, .txt, .xlsx or .asc.
+    samples=None,           # of a plain table of raw gaze: largest spread of a fixation, see `samples_to_fixations`
+    placement=None,         # akv.sources.fixations.Placement: a plain table is then taken to be on its screen
+    size=None,              # (width, height) of the picture, pixels: percent are then told from pixels
+):                          # tidy table: a DataFrame with a row per fixation
+    """Fixations from exports of Tobii, EyeLink, Gazepoint, SMI or Pupil, or from plain tables.
 
     Raises `TableError` that names file, line, column, what was found and what was wanted; also for an argument that
     none of the files needs."""
     choices = dict(format=('auto', *_READERS), units=('auto', *_UNIT_WORDS), time_units=('auto', 's', 'ms', 'us', 'ns'),
-                   duration_units=('auto', 's', 'ms', 'us', 'ns'), frame=('auto', 'picture', 'screen'), origin=('auto', *_ORIGINS))
-    given = dict(format=format, units=units, time_units=time_units, frame=frame, duration_units=duration_units, origin=origin)
+                   duration_units=('auto', 's', 'ms', 'us', 'ns'), frame=('auto', 'picture', 'screen'),
+                   origin=('auto', *_ORIGINS))
+    given = dict(format=format, units=units, time_units=time_units, frame=frame, duration_units=duration_units,
+                 origin=origin)
     for name, value in given.items():
         if value not in choices[name]:
             raise TableError(f"{name} is {value!r}; choose {', '.join(choices[name][:-1])} or {choices[name][-1]}")
@@ -820,11 +887,13 @@ def read_fixations(
         took, asked, makers = took | export.took, asked | export.asked, makers | {maker}
         if table.empty: empty.append(file); continue
         table['subject'] = table['subject'].where(table['subject'] != '', names[file])
-        if maker == 'plain' and (table['subject'] == names[file]).all() and export.find('subject', *_PLAIN['subject']) is None:
+        if maker == 'plain' and (table['subject'] == names[file]).all() and export.find('subject',
+            *_PLAIN['subject']) is None:
             notice(f"{file}: no column says who looked; all fixations are taken as one viewer's ({names[file]})")
         _check_order(file, table)
         parts.append((file, table))
-    if not parts and not empty: raise _NotGaze(f"{path}: none of its files has gaze in it: {', '.join(p.name for p in passed)}")
+    if not parts and not empty: raise _NotGaze(f"{path}: none of its files has gaze in it: "
+                                               f"{', '.join(p.name for p in passed)}")
     if not parts: raise TableError(f"{', '.join(map(str, empty))}: no fixation in it; was the export filtered?")
     if passed: notice(f"passed over, for no fixations are in it: {', '.join(map(str, passed))}")
     if empty: notice(f"no fixation in {', '.join(map(str, empty))}")
@@ -843,12 +912,15 @@ def _no_effect(name, makers):
     return f"files of {' or '.join(sorted(makers - {'plain'}))} say it themselves"
 
 def _check_order(file, table):
-    "Raise `TableError` where fixations of one viewer begin long before the one before has ended: a wrong clock, or several viewers."
+    "Raise `TableError` where one viewer's fixations overlap: a wrong clock, or several viewers."
     timed = table[np.isfinite(table[['time', 'duration']].to_numpy(float)).all(axis=1)]
-    same = ((timed['subject'] == timed['subject'].shift(-1)) & (timed['stimulus'] == timed['stimulus'].shift(-1))).to_numpy()
-    gap = timed['time'].shift(-1) - timed['time']       # in the file's order, in which one viewer's fixations follow each other
+    same = (timed[['subject', 'stimulus']] == timed[['subject', 'stimulus']].shift(-1)).all(axis=1).to_numpy()
+    # in the file's order, in which one viewer's fixations follow each other
+    gap = timed['time'].shift(-1) - timed['time']
     early = ((gap >= 0) & (gap < .5 * timed['duration'])).to_numpy() & same
     if same.sum() < 5 or early.sum() <= .5 * same.sum() or timed['time'].nunique() == 1: return
-    raise TableError(f"{file}: {early.sum()} of {same.sum()} fixations begin before the one before is half over. Is the clock another "
-                     "(time_units='s', 'ms', 'us' or 'ns'; duration_units for durations), or are they of several viewers (name the column: "
+    raise TableError(f"{file}: {early.sum()} of {same.sum()} fixations begin before the one before is half over. Is "
+                     "the clock another "
+                     "(time_units='s', 'ms', 'us' or 'ns'; duration_units for durations), or are they of several "
+                     "viewers (name the column: "
                      "columns={'subject': '…'})?")
