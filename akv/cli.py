@@ -188,7 +188,7 @@ def make_parser()->argparse.ArgumentParser:
 def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes
-    global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
+    global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
     global ALPHAS, possible_doses, proposed_doses
     global Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
@@ -197,6 +197,7 @@ def _import_stages():
     from akv.study.settings import keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
+    from akv.attention import viewer_words
     from akv.validation import write_valid_scenes
     from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
@@ -494,7 +495,10 @@ def _attention(args):
                                      and os.path.splitext(i)[1].lower() in ('.csv', '.tsv', '.txt', '.asc', '.xlsx')]):
         raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder "
                        "of them")
-    return _stage(args, 'attention', Project.video_ids, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
+    def done(project):
+        seen = [f"{v}: {words}" for v in args.ids or project.video_ids() if (words := viewer_words(project, v))]
+        return '; '.join([f"heatmaps in {project.data/'attention_heatmap'}", *seen])
+    return _stage(args, 'attention', Project.video_ids, done)
 
 # %% ../nbs/19_cli.ipynb #27ed806b
 @_command('which scenes are complete, and what the others lack', 'akv validate --output my_ads', 'settings', 'output')

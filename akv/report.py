@@ -20,6 +20,7 @@ from .study.settings import project_settings, save_settings
 from .media.decoding import read_frames
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
+from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .check import read_check, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
@@ -276,16 +277,6 @@ def _shortfalls(project, check, faults):
     shown = ''.join(f"<h3>{title}</h3>{_html_table(rows, columns)}" for title, columns, rows in parts if rows)
     return shown or '<p>Nothing: every scene of every video was used, and every dose was delivered.</p>'
 
-# %% ../nbs/17_report.ipynb #72bda51b
-def _viewer_words(project, video_id):
-    "What eye tracking a video's heatmaps were made of; empty where they were not."
-    path = project.attention_heatmap(video_id, 1).parent/'provenance.json'
-    known = read_json(path)['settings'] if path.is_file() else {}
-    if 'viewers' not in known: return ''
-    dropped = {name.replace('_', ' '): n for name, n in known['dropped'].items() if n and name != 'other_stimuli'}
-    total = known['fixations'] - known['dropped']['other_stimuli']
-    return f"{known['viewers']}, with {known['used']} of {total} fixations used" + ''.join(f', {n} {name}' for name, n in dropped.items())
-
 # %% ../nbs/17_report.ipynb #854cddf8
 def _page(project, settings, check, faults):
     "The whole page."
@@ -294,7 +285,7 @@ def _page(project, settings, check, faults):
     model = content_hash(ATTENTION_WEIGHTS) if ATTENTION_WEIGHTS.is_file() else 'none'
     facts = [['akv', escape(akv.__version__)], ['attention model', f'<code>{model}</code>'],
              ['editor', escape(d.editor)]]
-    facts += [[f'viewers of {escape(v)}', escape(words)] for v in ids if (words := _viewer_words(project, v))]
+    facts += [[f'eye tracking of {escape(v)}', escape(words)] for v in ids if (words := viewer_words(project, v))]
     diffusion = settings.model.sd_model_name if d.editor == 'controlnet' else None
     if diffusion: facts.append(['diffusion model', escape(diffusion)])
     stand_in = ('<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the '

@@ -41,8 +41,8 @@ class Placement:
                                     f"{self.screen[1]}")
             return left, top, width, height
         if self.screen is None:
-            raise FixationError("where the picture stood on the screen is not known; say so: "
-                                "Placement(screen=(1920, 1080)), or also picture=(x, y, width, height)")
+            raise FixationError("where the picture stood on the screen is not known; say so: Placement(screen=(1920, "
+                                "1080)), or also picture=(x, y, width, height)")
         scale = min(self.screen[0] / shape[1], self.screen[1] / shape[0])
         width, height = shape[1] * scale, shape[0] * scale
         return (self.screen[0] - width) / 2, (self.screen[1] - height) / 2, width, height
@@ -82,8 +82,8 @@ def _on_picture(x, y, unit, frame, origin, shape, placement, per_degree):
     size = (shape[1], shape[0]) if frame == 'picture' else placement.screen       # of what x and y refer to, pixels
     if (unit != 'pixels' or origin != 'top-left') and size is None:
         what = unit if unit != 'pixels' else f'pixels from the {origin}'
-        raise FixationError(f"the fixations are {what} of the screen; its size is needed: "
-                            "Placement(screen=(1920, 1080))")
+        raise FixationError(f"the fixations are {what} of the screen; its size is needed: Placement(screen=(1920, "
+                            "1080))")
     if unit == 'degrees':
         scale = rectangle[2] / shape[1] if rectangle else 1.    # pixels of the screen per pixel of the picture
         def from_centre(degrees):
@@ -144,14 +144,15 @@ def place_fixations(
         x, y, on_screen = _on_picture(*points, unit, frame, origin, shape, where, per_degree)
         inside = on_screen & (x >= 0) & (y >= 0) & (x < shape[1]) & (y < shape[0])
         if edge > 0:
-            inside = (x >= -edge) & (y >= -edge) & (x < shape[1] + edge) & (y < shape[0] + edge)
-            on_screen = on_screen | inside
+            near = (x >= -edge) & (y >= -edge) & (x < shape[1] + edge) & (y < shape[0] + edge)
+            counts['at_edge'] = counts.get('at_edge', 0) + int((near & ~inside).sum())
+            inside, on_screen = near, on_screen | near
             x, y = np.where(inside, np.clip(x, 0, shape[1] - .5), x), np.where(inside, np.clip(y, 0, shape[0] - .5), y)
         parts.append(seen[list(table.columns)].assign(x=x, y=y, unit='pixels', frame='picture',
                                                       **{n: v for n, v in dict(
             origin='top-left', screen='', picture='').items() if n in table})[inside])
         found = inside.sum(), len(rows) - len(seen), (~on_screen).sum(), (on_screen & ~inside).sum()
-        counts = {name: count + int(n) for (name, count), n in zip(counts.items(), found)}
+        counts |= {name: counts[name] + int(n) for name, n in zip(counts, found)}
     return (pd.concat(parts).sort_index() if parts else table.copy()), counts
 
 # %% ../../nbs/sources/11_fixations.ipynb #c1abc0f1
@@ -241,9 +242,8 @@ def scene_fixations(
     time, duration = table['time'].to_numpy(float), table['duration'].to_numpy(float)
     if len(time) and not np.isfinite(time).any():
         raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too "
-                            "(and the onset of the video, "
-                            "where they count from the start of the recording: columns={'onset': '…'}), or say which "
-                            "scene they are of: stimuli=1")
+                            "(and the onset of the video, where they count from the start of the recording: "
+                            "columns={'onset': '…'}), or say which scene they are of: stimuli=1")
     parts = [table[:0].assign(scene_number=0)]
     for row in scenes.itertuples():
         start, end = float(row.start_s), float(row.end_s)
@@ -318,11 +318,11 @@ def shown_in(
     stimuli=None,   # {stimulus: scene number, 'video', or its name}, or 'video' or a scene number for everything
 ):                  # a scene number, 'video', or None for something else
     "What a stimulus is of a video."
-    if isinstance(stimuli, (str, int)): return stimuli
+    def named(kind): return shown_in(kind, video_id) if isinstance(kind, str) and kind != 'video' else kind
+    if isinstance(stimuli, (str, int)): return named(stimuli)
     stimulus, video_id = _same_id(stimulus), _same_id(video_id)
     for name, kind in (stimuli or {}).items():
-        if _same_id(name) == stimulus: return kind if kind == 'video' or not isinstance(kind, str) else shown_in(kind,
-            video_id)
+        if _same_id(name) == stimulus: return named(kind)
     stem = re.split(r'[\\/]', stimulus)[-1]
     for name in (stem, stem.rsplit('.', 1)[0].strip()):
         if name == video_id: return 'video'
@@ -335,23 +335,19 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
     import pandas as pd
     kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
     for name, kind in (stimuli or {}).items() if not isinstance(stimuli, (str, int)) else [('', stimuli)]:
-        there = kind == 'video' or (kind > 0 if not isinstance(kind, str) else any(shown_in(kind, v)
-            for v in project.video_ids()))
-        if not there:
+        if not (kind == 'video' or (any(shown_in(kind, v) for v in project.video_ids()) if isinstance(kind, str)
+                                    else kind is None or kind > 0)):
             raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name "
-                                "of one of the project's "
-                                f"videos or scenes ({', '.join(project.video_ids()[:4])})")
-    if not isinstance(stimuli, (str, int)) and (unknown := set(map(_same_id, stimuli or {})) - set(map(_same_id,
-        kinds))):
+                                f"of one of the project's videos or scenes ({', '.join(project.video_ids()[:4])})")
+    named = set() if isinstance(stimuli, (str, int)) else set(map(_same_id, stimuli or {}))
+    if unknown := named - set(map(_same_id, kinds)):
         raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have "
-                            "(found: "
-                            f"{', '.join(map(repr, sorted(kinds)[:8]))}); correct it")
+                            f"(found: {', '.join(map(repr, sorted(kinds)[:8]))}); correct it")
     if not any(kinds.values()):
         if set(kinds) == {''}:
             raise FixationError(f"{video_id}: nothing says what the fixations are of; if all are of this video, say "
-                                "stimuli='video' (or the "
-                                "number of a scene that was shown as a picture), else name the column: "
-                                "columns={'stimulus': '…'}")
+                                "stimuli='video' (or the number of a scene that was shown as a picture), else name the "
+                                "column: columns={'stimulus': '…'}")
         found = ', '.join(sorted(map(repr, kinds))[:8])
         close = difflib.get_close_matches(video_id, kinds, 1, .5) or [next(iter(kinds))]
         raise FixationError(f"{video_id}: none of the stimuli is this video or one of its scenes (found: {found}); "
@@ -374,9 +370,8 @@ def _in_time(project, video_id, video, window_seconds):
     time = video['time'][np.isfinite(video['time'])]
     if len(time) > 1 and ((time < 0) | (time >= end)).mean() > .5:
         raise FixationError(f"{video_id}: {((time < 0) | (time >= end)).sum()} of {len(time)} fixations begin before "
-                            f"or after the video's {end:.4g} s; their "
-                            f"starts run from {time.min():.6g} to {time.max():.6g} s. Is it another clock "
-                            "(time_units='s', 'ms', 'us' or 'ns'), or does "
+                            f"or after the video's {end:.4g} s; their starts run from {time.min():.6g} to "
+                            f"{time.max():.6g} s. Is it another clock (time_units='s', 'ms', 'us' or 'ns'), or does "
                             "it count from the start of the recording? Then add a column with the video's onset on "
                             "it, and name it: columns={'onset': '…'}")
     return found
@@ -393,12 +388,11 @@ def _as_read(rows, shape, placement):
     ranges = f"x from {x.min():.4g} to {x.max():.4g}, y from {y.min():.4g} to {y.max():.4g}, " if len(x) else ''
     screen = f" of {placement.screen[0]} x {placement.screen[1]}" if placement and placement.screen else ''
     of = f"the picture, {shape[1]} x {shape[0]} pixels" if frame == 'picture' else f"the screen{screen}"
-    hint = ("if they are on the screen, say where the picture was on it: Placement(screen=(1920, 1080), picture=(x, "
-            "y, width, height))"
+    hint = ("if they are on the screen, say where the picture was on it: "
+            "Placement(screen=(1920, 1080), picture=(x, y, width, height))"
             if frame == 'picture' else "or is the picture elsewhere on it: picture=(x, y, width, height)?")
     return (f"They are read as {unit} of {of}: {ranges}counted from the {origin}. Say what is right, for instance "
-            "units='percent', "
-            f"frame='{'screen' if frame == 'picture' else 'picture'}' or origin='bottom-left'; {hint}")
+            f"units='percent', frame='{'screen' if frame == 'picture' else 'picture'}' or origin='bottom-left'; {hint}")
 
 def _check_lost(video_id, rows, shape, lost, kept, max_lost, placement):
     "Raise `FixationError` where more fixations fall off the picture than viewers look past it."
@@ -406,8 +400,8 @@ def _check_lost(video_id, rows, shape, lost, kept, max_lost, placement):
     if sum(lost.values()) <= max(1, max_lost * total): return  # one that is lost of three says nothing
     share = min(1., np.ceil(100 * sum(lost.values()) / total) / 100)
     raise FixationError(f"{video_id}: {sum(lost.values())} of {total} fixations are lost ({_in_words(lost)}), more "
-                        f"than {max_lost:.0%}. "
-                        f"{_as_read(rows, shape, placement)}. If so many were really lost, say max_lost={share:g}")
+                        f"than {max_lost:.0%}. {_as_read(rows, shape, placement)}. If so many were really lost, say "
+                        f"max_lost={share:g}")
 
 def fixation_heatmaps(
     project,                # akv.study.project.Project with scene images
@@ -430,19 +424,20 @@ def fixation_heatmaps(
     if not images: raise FixationError(f"{video_id}: no scene images; run `akv scenes` on the video first")
     rows, dropped = _fixations_by_scene(project, video_id, table, stimuli, window_seconds)
     no_scene = {n: len(r) for n, r in rows.items() if n not in images}
-    if no_scene: notice(f"{video_id}: {sum(no_scene.values())} fixations are of scene "
-                        f"{', '.join(map(str, no_scene))}, which it does not have")
+    if no_scene: notice(f"{video_id}: {sum(no_scene.values())} fixations are of scene {', '.join(map(str, no_scene))}, "
+                        "which it does not have")
     dropped['other_stimuli'] += sum(no_scene.values())
     dropped |= dict(without_coordinates=0, off_screen=0, off_picture=0)
     screens = set(table['screen']) - {''} if 'screen' in table else set()
     if len(screens) == 1: placement = _group_placement(placement, screens.pop(), '')     # for the size of a degree
-    maps, scenes, geometry, seen, shape = {}, {}, (pixels_per_degree, placement, picture_degrees), {}, None
+    maps, scenes, geometry, seen = {}, {}, (pixels_per_degree, placement, picture_degrees), {}
+    shape, at_edge = None, 0
     for n in sorted(set(rows) & set(images)):
         shape = load_image(images[n]).shape[:2]
         placed, counts = place_fixations(rows[n], shape, placement, pixels_per_degree, picture_degrees,
                                          edge=EDGE_DEGREES * degree_pixels(shape, *geometry))
         dropped |= {name: dropped[name] + count for name, count in counts.items() if name in dropped}
-        seen[n] = placed
+        seen[n], at_edge = placed, at_edge + counts.get('at_edge', 0)
     used = sum(map(len, seen.values()))
     lost = {name: dropped[name] for name in ('without_coordinates', 'off_screen', 'off_picture')}
     there = _stacked(rows[n] for n in seen)
@@ -453,9 +448,11 @@ def fixation_heatmaps(
         scenes[n] = dict(kept=len(placed)) | info
     if not maps: raise FixationError(f"{video_id}: no fixation falls on its scene images ({_in_words(dropped)}). "
                                      f"{_as_read(there, shape, placement) if len(there) else 'Check the times'}")
-    viewers = sorted(set(_stacked(seen.values())['subject']))
-    return maps, dict(fixations=len(table), used=used, viewers=len(viewers), dropped=dropped,
-                      viewers_lost=sorted(set(there['subject']) - set(viewers)), weight=weight, scenes=scenes,
+    viewers = set(_stacked(seen.values())['subject'])
+    kinds = {name: shown_in(name, video_id, stimuli) for name in table['stimulus'].unique()}
+    everybody = set(table['subject'][table['stimulus'].map(kinds).notna()])
+    return maps, dict(fixations=len(table), used=used, at_edge=at_edge, viewers=len(viewers), dropped=dropped,
+                      viewers_lost=sorted(everybody - viewers), weight=weight, scenes=scenes,
                       without=sorted(set(images) - set(maps)))
 
 def _stacked(tables):

@@ -72,8 +72,7 @@ def _split_unit(name):
 _ROLES = ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'onset')
 _PLAIN = dict(
     stimulus=('stimulus', 'image', 'media', 'picture', 'scene', 'filename', 'video', 'trial', 'stimulus_name',
-              'image_name',
-              'media_name', 'stimulusname', 'video_name', 'video_id', 'stim'),
+              'image_name', 'media_name', 'stimulusname', 'video_name', 'video_id', 'stim'),
     subject=('subject', 'participant', 'viewer', 'observer', 'subject_id', 'participant_id', 'user', 'participant name',
              'participant_name', 'subj', 'sub', 'ppt', 'pid', 'user_id', 'viewer_id', 'observer_id', 'recording name',
              'recording_id', 'recording id', 'session_id', 'recording_session_label'),
@@ -83,11 +82,9 @@ _PLAIN = dict(
     duration=('duration', 'dur', 'fixation_duration', 'fix_duration', 'fixation duration', 'fix_dur', 'durations',
               'event_duration'),
     x=('x', 'fix_x', 'fixation_x', 'avg_x', 'mean_x', 'fixation x', 'x_mean', 'x_avg', 'xpos', 'pos_x', 'position_x',
-       'x_pos',
-       'x_position', 'fixx', 'xavg', 'gaze_x', 'gaze x', 'gazex', 'x_gaze'),
+       'x_pos', 'x_position', 'fixx', 'xavg', 'gaze_x', 'gaze x', 'gazex', 'x_gaze'),
     y=('y', 'fix_y', 'fixation_y', 'avg_y', 'mean_y', 'fixation y', 'y_mean', 'y_avg', 'ypos', 'pos_y', 'position_y',
-       'y_pos',
-       'y_position', 'fixy', 'yavg', 'gaze_y', 'gaze y', 'gazey', 'y_gaze'),
+       'y_pos', 'y_position', 'fixy', 'yavg', 'gaze_y', 'gaze y', 'gazey', 'y_gaze'),
     number=('fixation_id', 'fixation id', 'fix_id', 'fixationid', 'fixation_index', 'fixation index', 'fixationindex',
             'fixation_number', 'fixation number', 'fix_index', 'fixnum', 'fix_num', 'fixation_no'),
     kind=('event', 'event_type', 'event type', 'type', 'category', 'label', 'fixation_label', 'movement_type',
@@ -110,35 +107,33 @@ _KNOWN_NAMES = re.compile('|'.join((
 
 # %% ../../nbs/sources/10_gaze.ipynb #b5ee8202
 _SAMPLES = 'name the columns of x, y and time, and give samples=40, the largest spread of one fixation in the units of x'
-_FOREIGN = (    # (a column, the columns that must not be there as well, what the table is and what to do)
-    ('fixation(x|y)inreferenceimage', '', "fixations on a reference image of Pupil Cloud, a photograph of the place; "
-                                          "map them to "
-     "the ad's surface (Marker Mapper) and give the fixations.csv of that"),
-    ('azimuth|elevation', 'fixationdetectedonsurface|stimulus', "fixations of Pupil's glasses (Neon, Invisible) in "
-                                                                "the picture of their "
-     "own camera, not of the ad; map them to the screen in Pupil Cloud (Marker Mapper) and give the fixations.csv of "
-     "that"),
-    ('gazedetectedonsurface|gazepositiononsurfacex', '', "samples of gaze of Pupil Cloud; give the fixations.csv "
-                                                         "beside it"),
-    ('startframeindex|gazepoint3dx', '', "fixations of Pupil Core in the picture of its own camera, not of the ad; "
-                                         "export a surface "
-     "in Pupil Player and give surfaces/fixations_on_surface_NAME.csv"),
+_FOREIGN = (    # (a column, columns that must not be there as well, what the table is and what to do)
+    ('fixation(x|y)inreferenceimage', '',
+     "fixations on a reference image of Pupil Cloud, a photograph of the place; map them to the ad's surface (Marker "
+     "Mapper) and give the fixations.csv of that"),
+    ('azimuth|elevation', 'fixationdetectedonsurface|stimulus',
+     "fixations of Pupil's glasses (Neon, Invisible) in the picture of their own camera, not of the ad; map them to the "
+     "screen in Pupil Cloud (Marker Mapper) and give the fixations.csv of that"),
+    ('gazedetectedonsurface|gazepositiononsurfacex', '',
+     "samples of gaze of Pupil Cloud; give the fixations.csv beside it"),
+    ('startframeindex|gazepoint3dx', '',
+     "fixations of Pupil Core in the picture of its own camera, not of the ad; export a surface in Pupil Player and give "
+     "surfaces/fixations_on_surface_NAME.csv"),
     ('gazetimestamp', '', "samples of gaze of Pupil Core; give surfaces/fixations_on_surface_NAME.csv"),
-    ('(right|left|average)gaze[xy]', 'currentfixx', f"an EyeLink sample report; make a fixation report in Data "
-                                                    f"Viewer, or {_SAMPLES}"),
-    ('currentsac.*|ia(id|label|dwelltime)', 'currentfixx|x', "an EyeLink report without fixations; make a fixation "
-                                                             "report in Data Viewer"),
-    ('pointofregard.*', '(fixation|visualintake)positionx', f"SMI samples of gaze; export the fixations in BeGaze "
-                                                            "(Event Statistics, single "
-     f"events), or {_SAMPLES}"),
+    ('(right|left|average)gaze[xy]', 'currentfixx',
+     f"an EyeLink sample report; make a fixation report in Data Viewer, or {_SAMPLES}"),
+    ('currentsac.*|ia(id|label|dwelltime)', 'currentfixx|x',
+     "an EyeLink report without fixations; make a fixation report in Data Viewer"),
+    ('pointofregard.*', '(fixation|visualintake)positionx',
+     f"SMI samples of gaze; export the fixations in BeGaze (Event Statistics, single events), or {_SAMPLES}"),
     ('gazepoint(left|right)?[xy]', 'fixationpointx|mappedfixationx|eyemovementtype|gazeeventtype',
-     "samples of gaze from Tobii without their fixations; export Eye movement type, Eye movement "
-     f"type index, Gaze event duration and Fixation point X and Y as well, or {_SAMPLES}"),
-    ('bpogx|lpogx|rpogx', 'fpogx', "samples of gaze from Gazepoint without their fixations; export FPOGX to FPOGV as "
-                                   "well"),
-    ('sourcestimuliname|respondent', 'x', "an iMotions export; name the columns of its fixations: "
-                                          "columns={'stimulus': 'SourceStimuliName', "
-     "'subject': 'Respondent', 'x': 'Fixation X', …}"))
+     "samples of gaze from Tobii without their fixations; export Eye movement type, Eye movement type index, Gaze event "
+     f"duration and Fixation point X and Y as well, or {_SAMPLES}"),
+    ('bpogx|lpogx|rpogx', 'fpogx',
+     "samples of gaze from Gazepoint without their fixations; export FPOGX to FPOGV as well"),
+    ('sourcestimuliname|respondent', 'x',
+     "an iMotions export; name the columns of its fixations: columns={'stimulus': 'SourceStimuliName', 'subject': "
+     "'Respondent', 'x': 'Fixation X', …}"))
 _GAZE_COLUMNS = re.compile('|'.join((*map(_plainly, (*_PLAIN['x'], *_PLAIN['y'])), 'currentfix.*', 'fpog.*',
                                      'eyemovementtype', 'gazeeventtype', 'fixationpoint[xy]',
                                      'mappedfixation[xy]', '(fixation|visualintake)position[xy]', 'normpos[xy]',
@@ -210,8 +205,8 @@ class _Export:
                       if _KNOWN_NAMES.fullmatch(_plainly(_split_unit(name)[0])) or name in self.chosen.values()]
             for line, row in filled:
                 if len(row) < len(self.names) or any(field.strip() for field in row[len(self.names):]):
-                    raise TableError(f"{path}: line {line} has {len(row)} fields, the header "
-                                     f"{len(self.names)}; correct the line or export the file again")
+                    raise TableError(f"{path}: line {line} has {len(row)} fields, the header {len(self.names)}; "
+                                     "correct the line or export the file again")
                 for i, column in wanted: column.append(row[i].strip())
                 self.lines.append(line)
         except csv.Error as error:
@@ -251,8 +246,8 @@ class _Export:
         values = pd.to_numeric(text.str.removesuffix('%').mask(missing), errors='coerce').to_numpy(float)
         wrong = np.flatnonzero(~np.isfinite(values) & ~missing.to_numpy())
         if not len(wrong): return values
-        raise TableError(f"{self.path}: line {self.lines[wrong[0]]}, column {name}: found {text[wrong[0]]!r}, "
-                         "wanted a number")
+        raise TableError(f"{self.path}: line {self.lines[wrong[0]]}, column {name}: found {text[wrong[0]]!r}, wanted a "
+                         "number")
 
 # %% ../../nbs/sources/10_gaze.ipynb #c991088d
 _SECONDS_IN = {name: seconds for names, seconds in (
@@ -284,8 +279,8 @@ def _duration_clock(export, name, values, time_units='auto', duration_units='aut
     if seconds := _named_clock(export, name): return seconds
     typical = np.nanmedian(values) if np.isfinite(values).any() else np.nan
     fitting = [u for u in ('s', 'ms', 'us', 'ns') if _LOOK[0] <= typical * _SECONDS_IN[u] <= _LOOK[1]]
-    if time_units != 'auto' and (time_units in fitting or not fitting): return _chosen_clock(export, name, 'time_units',
-        time_units)
+    if time_units != 'auto' and (time_units in fitting or not fitting): 
+        return _chosen_clock(export, name, 'time_units', time_units)
     if not np.isfinite(typical): return 1.
     if not fitting:
         raise TableError(f"{export.path}: column {name} does not say its unit, and {typical:g} as a typical value is a "
@@ -306,8 +301,7 @@ def _start_clock(export, name, time_units, steps, typical, of_durations):
     if not fitting: return of_durations
     if _SECONDS_IN[fitting[0]] != of_durations:
         notice(f"{export.path}: {name} does not say its unit; taken as {fitting[0]}, for one fixation typically "
-               "follows "
-               f"another after {step:g}, and lasts {typical:g} s")
+               f"follows another after {step:g}, and lasts {typical:g} s")
     return _SECONDS_IN[fitting[0]]
 
 # %% ../../nbs/sources/10_gaze.ipynb #1e0d1af9
@@ -380,8 +374,8 @@ def samples_to_fixations(
     import pandas as pd
     parts = []
     for _, part in rows.groupby('who', sort=False):
-        part = part[np.isfinite(part[['time', 'x', 'y']].to_numpy(float)).all(axis=1)].sort_values('time',
-            kind='stable')
+        part = part[np.isfinite(part[['time', 'x', 'y']].to_numpy(float)).all(axis=1)]
+        part = part.sort_values('time', kind='stable')
         t, x, y = (part[name].to_numpy(float) for name in ('time', 'x', 'y'))
         step, i = np.median(np.diff(t)) if len(t) > 1 else 0., 0
         while i < len(t):
@@ -400,14 +394,16 @@ def samples_to_fixations(
 _UNITS = {name: unit for names, unit in (
     ('px pix pixel pixels', 'pixels'), ('deg degrees degree ° dva visualdegrees visualangle', 'degrees'),
     ('norm normalized normalised fraction fractions 0-1 0..1 relative', 'fractions'),
-    ('% percent pct 0-100', 'percent'),
-    ('mcspx dacspx adcspx screenpx', 'pixels'), ('mcsnorm', 'fractions')) for name in names.split()}
+    ('% percent pct 0-100', 'percent'), ('mcspx dacspx adcspx screenpx', 'pixels'), ('mcsnorm', 'fractions')) for name in names.split()}
 _SCREEN_UNITS, _UNIT_WORDS = ('dacspx', 'adcspx', 'screenpx'), ('pixels', 'fractions', 'percent', 'degrees')
 _ORIGINS = 'top-left', 'bottom-left', 'centre', 'centre-up'
 
-def _plain_unit(export, x, points, units, placement, size, frame):
+def _plain_unit(export, x, y, points, units, placement, size, frame):
     "The unit of x and y in a plain table: as given, as named, else by their values. Raises where those allow two."
     named = _split_unit(x)[1].replace(' ', '')
+    if units == 'auto' and named != _split_unit(y)[1].replace(' ', ''):
+        raise TableError(f"{export.path}: columns {x} and {y} have two units; say which counts: units='pixels', "
+                         "'fractions', 'percent' or 'degrees'")
     if units != 'auto':
         export.took.add('units')
         if named and _UNITS.get(named) != units: notice(f"{export.path}: {x} is read in {units}, as units={units!r} "
@@ -416,18 +412,15 @@ def _plain_unit(export, x, points, units, placement, size, frame):
     if named:
         if named in _UNITS: return _UNITS[named]
         raise TableError(f"{export.path}: column {x}: {named!r} is no unit that akv knows; say what x and y are: "
-                         "units='pixels', "
-                         "'fractions' (0 to 1), 'percent' or 'degrees'")
+                         "units='pixels', 'fractions' (0 to 1), 'percent' or 'degrees'")
     if any(str(v).endswith('%') for v in export.columns[x]): return 'percent'
     values = np.concatenate(points)
     values = values[np.isfinite(values)]
     if not len(values): return 'pixels'
     if (values < 0).mean() > .2:
-        raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to "
-                         f"{values.min():g}; say "
-                         "what they are: units='pixels' with origin='centre' (y down) or 'centre-up' (y up, as "
-                         "PsychoPy has "
-                         "it), or units='degrees', 'pixels' or 'fractions'")
+        raise TableError(f"{export.path}: {(values < 0).mean():.0%} of x and y are negative, down to {values.min():g}; "
+                         "say what they are: units='pixels' with origin='centre' (y down) or 'centre-up' (y up, as "
+                         "PsychoPy has it), or units='degrees', 'pixels' or 'fractions'")
     if np.quantile(values, .95) <= 1 or values.max() <= 3 and np.quantile(values, .8) <= 1: return 'fractions'
     of = placement.screen if frame == 'screen' and placement is not None and placement.screen else size
     corner = 100 * 100 / (of[0] * of[1]) if of else 1.
@@ -436,23 +429,20 @@ def _plain_unit(export, x, points, units, placement, size, frame):
     # in a large picture nobody looks into that corner only, in a small one nobody looks about in it
     if corner < .1 or spread >= 30:
         raise TableError(f"{export.path}: x and y lie between {values.min():g} and {values.max():g}: percent, or "
-                         "pixels of the upper "
-                         f"left corner of the {of[0]} x {of[1]}? Say which: units='percent' or units='pixels'")
+                         f"pixels of the upper left corner of the {of[0]} x {of[1]}? Say which: units='percent' or "
+                         "units='pixels'")
     notice(f"{export.path}: x and y, {values.min():g} to {values.max():g}, are read as pixels; if they are percent, "
            "say units='percent'")
     return 'pixels'
 
 # %% ../../nbs/sources/10_gaze.ipynb #bf768dba
 def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_units='auto', origin='auto',
-                samples=None,
-                placement=None, size=None):
+                samples=None, placement=None, size=None):
     import pandas as pd
     x, y = (export.need(axis, *_PLAIN[axis]) for axis in 'xy')
-    role = {name: export.find(name, *_PLAIN[name]) for name in ('stimulus', 'subject', 'time', 'duration', 'end',
-                                                                'number', 'kind', 'eye')}
+    role = {name: export.find(name, *names) for name, names in _PLAIN.items() if name not in ('x', 'y')}
     rows = pd.DataFrame(dict(stimulus=export.text(role['stimulus']), subject=export.text(role['subject']),
-                             x=export.numbers(x),
-                             y=export.numbers(y), time=export.numbers(role['time']),
+                             x=export.numbers(x), y=export.numbers(y), time=export.numbers(role['time']),
                              duration=export.numbers(role['duration'])))
     rows['who'], rows['eye'] = rows.subject + '\n' + rows.stimulus, export.text(role['eye'])
     rows['number'] = export.text(role['number']) if role['number'] else ''
@@ -487,8 +477,8 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
     if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps) \
             and any(.0004 < np.median(steps) * seconds < .15 for seconds in _SECONDS_IN.values()):
         raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples "
-                         f"of gaze, not fixations. {_OF_SAMPLES}; and "
-                         "say the clock: time_units='s', 'ms', 'us' or 'ns'")
+                         f"of gaze, not fixations. {_OF_SAMPLES}; and say the clock: time_units='s', 'ms', 'us' or "
+                         "'ns'")
     if start: rows['time'] *= _start_clock(export, start, time_units, steps, typical, scale)
     number = rows.number.to_numpy() if (rows.number != '').any() else None
     before, rows = len(rows), _one_row_each(rows, number)
@@ -497,7 +487,7 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
                "counts once")
     rows = _fixations_of_samples(export, rows, samples)
     frame, origin = _plain_frame(export, x, frame, origin, placement)
-    unit = _plain_unit(export, x, (rows.x.to_numpy(), rows.y.to_numpy()), units, placement, size, frame)
+    unit = _plain_unit(export, x, y, (rows.x.to_numpy(), rows.y.to_numpy()), units, placement, size, frame)
     if origin == 'auto': origin = 'centre' if unit == 'degrees' else 'top-left'
     if unit == 'percent': rows['x'], rows['y'], unit = rows.x / 100, rows.y / 100, 'fractions'
     return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, unit, frame,
@@ -515,8 +505,7 @@ def _plain_frame(export, x, frame, origin, placement):
     return 'picture' if frame == 'auto' else frame, origin
 
 _OF_SAMPLES = ('Export the fixations instead, or give samples=40: the largest spread of one fixation in the units of '
-               'x and y, about a degree; '
-               'they are then found by dispersion (I-DT)')
+               'x and y, about a degree; they are then found by dispersion (I-DT)')
 
 def _regular(steps):
     "Whether rows follow each other like the ticks of a clock, as fixations never do."
@@ -649,14 +638,13 @@ def _read_eyelink(export, **_):
 # %% ../../nbs/sources/10_gaze.ipynb #5bf14d32
 def _read_asc(export, **_):
     "Fixations of an EyeLink recording in text; `export` has its path and lines."
-    found, trial, screen, onset_word = [], dict(stimulus='', onset=None, fixations=[],
-                                                variables={}), '', export.chosen.get('onset')
+    def new_trial(): return dict(stimulus='', onset=None, fixations=[], variables={})
+    found, trial, screen, onset_word = [], new_trial(), '', export.chosen.get('onset')
     wanted = (export.chosen['stimulus'].lower(),) if 'stimulus' in export.chosen else _EYELINK_STIMULUS[:-2]
     export.asked |= {'stimulus', 'onset'} & set(export.chosen)
     def close():
         v = {name.lower(): value for name, value in trial['variables'].items()}
-        stimulus = next((v[name] for name in wanted if name in v), '') or ('' if 'stimulus' in export.chosen
-            else trial['stimulus'])
+        stimulus = next((v[name] for name in wanted if name in v), '' if 'stimulus' in export.chosen else trial['stimulus'])
         for eye, start, length, x, y in trial['fixations']:
             onset = trial['onset'] if trial['onset'] is not None else trial.get('began', start)
             found.append((stimulus, eye, (start - onset) / 1000, x, y, length / 1000))
@@ -665,10 +653,9 @@ def _read_asc(export, **_):
         if not words: continue
         if words[0] == 'MSG' and len(words) > 2:
             time, message = float(words[1]), ' '.join(words[2:])
-            if re.match(r'[-\d.]+ \S', message): time, message = time - float(message.split()[0]), message.split(' ',
-                1)[1]
+            if early := re.match(r'(-?[\d.]+) (?=\S)', message): time, message = time - float(early[1]), message[early.end():]
             word, *rest = message.split()
-            if word == 'TRIALID': close(); trial = dict(stimulus='', onset=None, fixations=[], variables={})
+            if word == 'TRIALID': close(); trial = new_trial()
             elif word in ('GAZE_COORDS', 'DISPLAY_COORDS') and len(sizes := re.findall(r'-?[\d.]+', message)) >= 4:
                 left, top, right, bottom = map(float, sizes[:4])
                 screen = f"{round(right - left) + 1}x{round(bottom - top) + 1}"
@@ -887,13 +874,12 @@ def read_fixations(
         took, asked, makers = took | export.took, asked | export.asked, makers | {maker}
         if table.empty: empty.append(file); continue
         table['subject'] = table['subject'].where(table['subject'] != '', names[file])
-        if maker == 'plain' and (table['subject'] == names[file]).all() and export.find('subject',
-            *_PLAIN['subject']) is None:
+        if maker == 'plain' and export.find('subject', *_PLAIN['subject']) is None:
             notice(f"{file}: no column says who looked; all fixations are taken as one viewer's ({names[file]})")
         _check_order(file, table)
         parts.append((file, table))
-    if not parts and not empty: raise _NotGaze(f"{path}: none of its files has gaze in it: "
-                                               f"{', '.join(p.name for p in passed)}")
+    if not parts and not empty:
+        raise _NotGaze(f"{path}: none of its files has gaze in it: {', '.join(p.name for p in passed)}")
     if not parts: raise TableError(f"{', '.join(map(str, empty))}: no fixation in it; was the export filtered?")
     if passed: notice(f"passed over, for no fixations are in it: {', '.join(map(str, passed))}")
     if empty: notice(f"no fixation in {', '.join(map(str, empty))}")
@@ -920,7 +906,5 @@ def _check_order(file, table):
     early = ((gap >= 0) & (gap < .5 * timed['duration'])).to_numpy() & same
     if same.sum() < 5 or early.sum() <= .5 * same.sum() or timed['time'].nunique() == 1: return
     raise TableError(f"{file}: {early.sum()} of {same.sum()} fixations begin before the one before is half over. Is "
-                     "the clock another "
-                     "(time_units='s', 'ms', 'us' or 'ns'; duration_units for durations), or are they of several "
-                     "viewers (name the column: "
-                     "columns={'subject': '…'})?")
+                     "the clock another (time_units='s', 'ms', 'us' or 'ns'; duration_units for durations), or are "
+                     "they of several viewers (name the column: columns={'subject': '…'})?")
