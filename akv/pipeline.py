@@ -123,9 +123,11 @@ class Given:
             raise AkvError("--click goes with --box or alone; in a table a click is a row of width 0 and height 0")
         for path in self.tracked:
             if not Path(path).exists(): raise AkvError(f"--fixations {path}: no such file or folder")
-        if isinstance((self.reading or {}).get('stimuli'), (str, int)) and videos > 1:
-            raise AkvError(f"--stimuli {self.reading['stimuli']} is for the fixations of one video, and there are {videos}; name the stimuli: "
-                           "--stimuli NAME=video")
+        stimuli = (self.reading or {}).get('stimuli')
+        alike = [stimuli] if isinstance(stimuli, (str, int)) else [kind for kind in (stimuli or {}).values() if kind == 'video' or not isinstance(kind, str)]
+        if alike and videos > 1:
+            raise AkvError(f"--stimuli with {alike[0]} is for one video, and there are {videos}; say which it is, NAME=ID or NAME=ID-Scene-002, "
+                           "or name one video")
         for name in ('ratings', 'masks', 'attention'):
             path, kind = getattr(self, name), 'file' if name == 'ratings' else 'folder'
             if not isinstance(path, (str, Path)): continue
@@ -148,7 +150,7 @@ class Given:
         tables += [_contents(Path(path)) if Path(path).is_dir() else Path(path) for path in self.tracked]
         contents = [folder and _contents(folder) for folder in folders]
         clicks = [list(parse_click(click)) for click in self.clicks or ()]
-        return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks, self.reading or {}]
+        return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks, *[self.reading] * bool(self.reading)]
 
     def as_boxes(self, video_id, scene): # rows of data/boxes.csv, a DataFrame
         "The box and the clicks of a clip of one scene, as data/boxes.csv has them."
