@@ -378,7 +378,7 @@ def _in_time(project, video_id, video, window_seconds):
 
 # %% ../../nbs/sources/11_fixations.ipynb #5ab41a76
 EDGE_DEGREES = 1.   # trackers err by half a degree to one: a look that misses the picture by less may be on it
-MAX_LOST = .2   # viewers look past a picture now and then, one time in ten at most; more is a wrong place or unit
+MAX_LOST = .2   # viewers look past a picture now and then; where one look in five does, the place or unit is wrong
 
 def _as_read(rows, shape, placement):
     "How fixations were read, and how else they might have to be."
