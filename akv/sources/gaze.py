@@ -337,7 +337,7 @@ def _one_row_each(rows, number=None):
         new = who | _changes(number)
         run = new.cumsum()
         starts, lengths = (rows.groupby(run)[name].nunique(dropna=False) for name in ('time', 'duration'))
-        grows = rows.groupby(run)['duration'].apply(lambda d: d.is_monotonic_increasing)
+        grows = ~pd.Series((np.diff(length, prepend=length[0]) < 0) & ~new).groupby(run).any()
         one = (lengths == 1) | (starts == 1) & grows        # else it is not the fixation that this number counts
         new |= ~one.to_numpy()[run - 1]
     elif lasting:
@@ -537,6 +537,7 @@ def _one_eye(path, subject, stimulus, eye):
     "Which rows are of one eye: of each viewer and stimulus the one with more fixations."
     import pandas as pd
     eye = pd.Series(eye).str.lower().str[:1].where(lambda e: e.isin(['l', 'r']), '')
+    if len(set(eye) - {''}) < 2: return np.ones(len(eye), bool)
     who = pd.Series(subject) + '\n' + pd.Series(stimulus)
     better = pd.DataFrame(dict(who=who, eye=eye)).groupby('who')['eye'].agg(lambda e: e.value_counts().sort_index().idxmax())
     good = ((eye == who.map(better)) | (eye == '')).to_numpy()
