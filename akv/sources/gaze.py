@@ -400,8 +400,9 @@ _ORIGINS = 'top-left', 'bottom-left', 'centre', 'centre-up'
 
 def _plain_unit(export, x, y, points, units, placement, size, frame):
     "The unit of x and y in a plain table: as given, as named, else by their values. Raises where those allow two."
-    named = _split_unit(x)[1].replace(' ', '')
-    if units == 'auto' and named != _split_unit(y)[1].replace(' ', ''):
+    named, other = (_split_unit(name)[1].replace(' ', '') for name in (x, y))
+    named, other = named or other, other or named
+    if units == 'auto' and named != other:
         raise TableError(f"{export.path}: columns {x} and {y} have two units; say which counts: units='pixels', "
                          "'fractions', 'percent' or 'degrees'")
     if units != 'auto':
