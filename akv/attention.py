@@ -9,11 +9,12 @@ __all__ = ['make_attention']
 import shutil
 from pathlib import Path
 import numpy as np
-from .study.files import AkvError, atomic_path, content_hash, notice, offered, read_json
-from .study.images import load_heatmap, load_image, save_heatmap
+from .study.files import AkvError, atomic_path, content_hash, ImageError, notice, offered, read_json
+from .study.images import load_image, save_heatmap
 from .study.project import Project, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
 from .sources.weights import ATTENTION_WEIGHTS
+from .sources.colour_maps import read_heatmap
 
 # %% ../nbs/03_attention.ipynb #e273016b
 _ORIGINS = 'predicted', 'given', 'fixations', 'ratings', 'llava'
@@ -65,14 +66,40 @@ def _use_given(maps, images, kept, folder, settings):
     if not set(given) & set(images):
         name = scene_name(maps.video_id, min(images), None)
         raise AkvError(f'{folder}: no attention heatmap for a scene of {maps.video_id}; name them {name}.png')
-    for n in set(given) & set(images) - kept:
-        path = given[n]
-        if not load_heatmap(path).any():
+    wanted, read, doubtful = {n: given[n] for n in sorted(set(given) & set(images) - kept)}, {}, {}
+    def read_one(n, colour_map): return read_heatmap(wanted[n], load_image(images[n]), colour_map, settings.data.max_pixels)
+    for n in wanted:
+        try: read[n] = read_one(n, settings.attention.colour_map)
+        except ImageError as error: doubtful[n] = error
+    known = {found.colour_map for found in read.values() if found.how}
+    for n, error in doubtful.items():        # a scene that nobody looks at shows little of its map; the others tell
+        if '--colour-map' not in str(error) or len(known) != 1 or '' in known: raise error
+        read[n] = read_one(n, *known)
+    for n, found in read.items():
+        path = wanted[n]
+        if not found.A.any():
             raise AkvError(f'{path}: this attention heatmap is all zero; measure it again or leave it out')
-        if maps.path(n) is None or content_hash(maps.path(n)) != content_hash(path):
+        if found.how:
+            maps.make(n, 'given', content_hash('colours', path, images[n], settings.attention.colour_map), '.png',
+                      lambda part, A=found.A: save_heatmap(A, part))
+        elif maps.path(n) is None or content_hash(maps.path(n)) != content_hash(path):
             suffix = '.png' if path.suffix.lower() == '.png' else '.jpg'
             maps.write(n, 'given', suffix, lambda part, path=path: shutil.copyfile(path, part))
-    return set(given) & set(images), dict()
+    coloured = {n: found for n, found in read.items() if found.how}
+    if settings.attention.colour_map and read and not coloured:
+        notice(f'{place}: the heatmaps are grey; --colour-map {settings.attention.colour_map} (attention.colour_map) has no effect')
+    _say_how_read(wanted, coloured)
+    report = dict(read={str(n): found.words for n, found in coloured.items()}) if coloured else dict()
+    return set(given) & set(images), report
+
+def _say_how_read(paths, coloured):
+    "A notice for all coloured heatmaps that were read alike, with the worst fit among them."
+    for how in dict.fromkeys(found.how for found in coloured.values()):
+        rows = {n: found for n, found in coloured.items() if found.how == how}
+        worst = max(rows.values(), key=lambda found: found.error or 0)
+        names = ', '.join(paths[n].name for n in list(rows)[:3]) + (f' and {len(rows) - 3} more' if len(rows) > 3 else '')
+        notice(f'attention heatmap{"s" if len(rows) > 1 else ""} {names}: {worst.words}; the values behind the colours are '
+               'used, each picture on a scale of its own')
 
 # %% ../nbs/03_attention.ipynb #5dd01c56
 def _use_fixations(maps, images, kept, table, settings, columns=None, placement=None):

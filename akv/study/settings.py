@@ -80,6 +80,9 @@ class KeywordSettings(_Section):
         "stand-in that akv carries, which knows toy scenes only", "name", min_length=1)
     threshold: float = _field(
         0.5, "pixels where the keyword heatmap is above this are product", "heatmap value", gt=0, lt=1)
+    mask_label: str = _field(
+        "", "which label of masks with several is the product: its number, colour (#800000) or name, or several with "
+        "commas between; empty: there is but one", "label")
     smallest_area: float = _field(
         0.001, "parts smaller than this are left out of the mask", "share of the picture", ge=0, lt=1)
     fill_holes: bool = _field(True, "what the product encloses is product", "true or false")
@@ -107,6 +110,9 @@ class AttentionSettings(_Section):
     rater_batch: int = _field(8, "patches rated together", "patches", ge=1)
     rater_retries: int = _field(2, "how often LLaVA is asked again where its answer holds no score", "tries", ge=0)
     flips: bool = _field(True, "predict the mirrored picture too, and average", "true or false")
+    colour_map: str = _field(
+        "", "colour map of finished heatmaps that are coloured, such as jet, viridis_r or \"jet bgr\" (red and blue "
+        "exchanged); empty: it is recognised", "name")
 
 # %% ../../nbs/study/05_settings.ipynb #40a8b77a
 class ExperimentSettings(_Section):
