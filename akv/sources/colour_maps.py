@@ -130,7 +130,8 @@ class _Fit:
 
 def _fits(rgb, names=None):
     "The colour maps that come closest to the colours of pixels [N,3], the closest first."
-    colours, (known, curves) = _sample(rgb), _rough_curves()
+    colours, (known, curves), pixels = _sample(rgb), _rough_curves(), rgb.reshape(-1, 3)
+    pixels = pixels[np.linspace(0, len(pixels) - 1, min(500, len(pixels))).astype(int)].astype(np.float32)
     if names is None:
         rough = [_misfit(np.sqrt(row)) for row in _squared(colours[None], curves).min(-1)]
         names = [known[i] for i in np.argsort(rough)[:6]]
@@ -138,7 +139,8 @@ def _fits(rgb, names=None):
     for name in names:
         values, distance = _on_curve(colours, name)
         own = values[distance < 20]        # a ground beside the curve uses nothing of it
-        error = _misfit(distance)*(1 if np.linalg.norm(colours.std(0)) > 30 else 3)     # all is alike in the dark
+        error = max(_misfit(distance), _misfit(_on_curve(pixels, name)[1]))
+        if np.linalg.norm(colours.std(0)) < 30: error *= 3     # in the dark all is alike
         fits.append(_Fit(name, error, values, *(np.quantile(own, [.01, .99]) if len(own) else (0, 1))))
     return sorted(fits)
 
