@@ -46,7 +46,11 @@ _OPTIONS = dict(
                   help='table of boxes: video_id,scene_number,frame,x,y,width,height,kind (an empty frame is that of '
                        'the scene image; kind is product or not; a row of width 0 and height 0 is a click)'),
     masks=_Option('--masks', metavar='DIR',
-                  help='masks made elsewhere: DIR/ID/scene_1.png, white where the product is'),
+                  help='masks made elsewhere: DIR/ID/scene_1.png, white or in one colour where the product is, or files '
+                       'of LabelMe, CVAT or COCO'),
+    mask_label=_Option('--mask-label', setting='keywords.mask_label', metavar='LABEL',
+                       help='the product among several labels of the masks: a number, a colour (#800000) or a name; '
+                            'several with commas between'),
     mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg', 'sam2'),
                         help='where masks come from: given (boxes, clicks or masks), clipseg, which looks for the '
                              'keyword, or sam2: SAM 2 outlines and follows what boxes, clicks, masks or else the '
@@ -56,7 +60,11 @@ _OPTIONS = dict(
                                             'settings say'),
     # where viewers look
     attention=_Option('--attention', metavar='DIR',
-                      help='finished attention heatmaps: DIR/ID/ID-Scene-001.png; without, they are predicted'),
+                      help='finished attention heatmaps: DIR/ID/ID-Scene-001.png, grey, or coloured with a known colour '
+                           'map; without, they are predicted'),
+    colour_map=_Option('--colour-map', setting='attention.colour_map', metavar='NAME',
+                       help='the colour map of coloured heatmaps, such as jet, viridis_r or "jet bgr" (red and blue '
+                            'exchanged); without, it is recognised'),
     attention_source=_Option('--attention-source', setting='attention.source',
                              choices=('model', 'fixations', 'ratings', 'llava'),
                              help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), "
@@ -247,6 +255,9 @@ def _inputs(args):
     for name, value in dict(columns=columns, screen=screen, picture=picture).items():
         if value is not None and found['fixations'] is None:
             raise AkvError(f"--{name} says how to read eye tracking; give --fixations FILE, too")
+    for name, files in dict(mask_label='masks', colour_map='attention').items():
+        if getattr(args, name, None) is not None and found[files] is None:
+            raise AkvError(f"{_OPTIONS[name].flags[0]} says how to read what --{files} DIR holds; give that, too")
     for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source',
                                  ('box', 'clicks', 'boxes', 'masks')),
                                 (getattr(args, 'attention_source', None), '--attention-source',
@@ -285,8 +296,8 @@ def _outcome(result):
 
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
-          'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_source', 'mask_model', 'attention',
-          'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
+          'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'attention',
+          'colour_map', 'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
@@ -359,12 +370,16 @@ def _scenes(args):
 # %% ../nbs/19_cli.ipynb #edd5a1ff
 @_command('find the product in every frame',
           'akv masks clip --boxes boxes.csv --keyword sneakers --output my_ads',
-          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_source', 'mask_model', 'settings', 'output',
+          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'settings', 'output',
           source='mask_source', model='mask_model')
 def _masks(args):
     """Turn boxes, clicks or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into
     data/keyword_masks (a mask for each scene) and data/keyword_tracks (one for each frame). A mask that was painted
     over by hand is kept, and followed.
+
+    Masks that were made elsewhere come in with --masks DIR: pictures of two levels or colours, or files of LabelMe, CVAT
+    (for images) or COCO that name the scene images. With several labels, --mask-label says which is the product:
+    `akv masks clip --masks DIR --mask-label 38`.
 
     With --source sam2 the same boxes, clicks and masks are prompts for SAM 2, the first choice where its weights can
     be had; where there are none, the keyword's box by CLIPSeg is.
@@ -387,13 +402,17 @@ def _patches(args):
 # %% ../nbs/19_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
           'akv attention --source fixations --fixations tobii.tsv --output my_ads',
-          'ids', 'attention_source', 'attention', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model',
+          'ids', 'attention_source', 'attention', 'colour_map', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model',
           'adapter', 'settings', 'output',
           source='attention_source', model='rater_model')
 def _attention(args):
     """Write data/attention_heatmap from --source: eye tracking, ratings of patches, LLaVA as the rater, or the
     attention model that comes with akv (the default). Finished maps come in with --attention DIR. Maps that were put
-    there by hand are kept; scenes for which a source has nothing are predicted, with a notice."""
+    there by hand are kept; scenes for which a source has nothing are predicted, with a notice.
+
+    Of finished maps in colours (jet, viridis, Tobii's green to red, also laid over the scene image) the values behind the
+    colours are read, or they are refused. Where they may be of several colour maps, name it:
+    `akv attention clip --attention DIR --colour-map jet`."""
     return _stage(args, 'attention', Project.video_ids, lambda p: f"heatmaps in {p.data/'attention_heatmap'}")
 
 # %% ../nbs/19_cli.ipynb #27ed806b

@@ -25,6 +25,7 @@ from .sources.weights import ATTENTION_WEIGHTS, OUTLINE_WEIGHTS
 from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
 from .sources.tracking import (anchor_of, followed, help_wanted, judged_track, look_at_mask,
                                   shrunk_for_tracking, spans, TELLING)
+from .sources.annotations import annotation_files, read_annotations
 from .sources.mask_files import inverted_ones, orientation_of_mask, read_mask, ways_to_give_masks
 from .sources.tracks import load_track
 
@@ -111,8 +112,11 @@ def _box_given(project, video_id, scenes, given):
     return {scenes.index[0]: [seed]}
 
 # %% ../nbs/02_keywords.ipynb #0b2c982a
-def _masks_given(project, video_id, scenes, folder):
-    "Seeds from mask files in a folder, or in its subfolder with the video's id."
+_MASK_SUFFIXES = '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.gif', '.webp'
+
+def _masks_given(project, video_id, scenes, given):
+    "Seeds from mask files, or annotation files, in a folder (or folder and label), or in its subfolder with the video's id."
+    folder, label = given if isinstance(given, tuple) else (given, '')
     folder = Path(folder)
     if not folder.is_dir(): raise AkvError(f'{folder}: no such folder of masks')
     place = folder/video_id if (folder/video_id).is_dir() else folder
@@ -124,15 +128,25 @@ def _masks_given(project, video_id, scenes, folder):
         return n if owner == video_id and image in (None, 1) else None
     def rank(path): return not path.stem.lower().startswith('scene_'), path.suffix.lower() != '.png', path.name
     seeds, kinds, looks = {}, {}, {}
-    for path in sorted((p for p in place.iterdir() if p.suffix.lower() in ('.png', '.jpg', '.jpeg')), key=rank):
+    for path in sorted((p for p in place.iterdir() if p.suffix.lower() in _MASK_SUFFIXES), key=rank):
         n = number(path)
-        if n in scenes.index: seeds.setdefault(n, [_Seed(int(scenes.loc[n].image_frame), mask=path)])
+        def read(path, max_pixels=None): return read_mask(path, max_pixels, label)[0]
+        if n in scenes.index: seeds.setdefault(n, [_Seed(int(scenes.loc[n].image_frame), mask=path, read=read)])
+    for path in [] if seeds else annotation_files(place, folder):
+        for name, picture in read_annotations(path).items():
+            n = number(Path(name))
+            def read(path, max_pixels=None, picture=picture): return picture.mask(label)
+            if n in scenes.index: seeds.setdefault(n, [_Seed(int(scenes.loc[n].image_frame), mask=path, read=read)])
     if not seeds: raise AkvError(f'{place}: no mask for a scene of {video_id}; name them scene_1.png '
                                  f'or {scene_name(video_id, 1)}.png')
+    empty = []
     for n, [seed] in seeds.items():
-        mask, kind = read_mask(seed.mask)
-        looks[n] = orientation_of_mask(mask)
+        annotated = seed.mask.suffix.lower() in ('.json', '.xml')
+        mask, kind = (seed.read(seed.mask), 'shapes of an annotation file') if annotated else read_mask(seed.mask, label=label)
+        looks[n] = 'usual' if label or annotated else orientation_of_mask(mask)
+        empty += [kind]*(label != '' and not mask.any())
         if kind: kinds.setdefault(kind, []).append(seed.mask.name)
+    if len(empty) == len(seeds): raise AkvError(f'{place}: no mask has the label {label} (--mask-label): {empty[0]}')
     for n in inverted_ones(looks):
         seeds[n][0].read = lambda path, max_pixels=None: 1 - read_mask(path, max_pixels)[0]
         kinds.setdefault('white around black: read inverted; if white is the product, paint a corner black', []).append(
@@ -554,8 +568,7 @@ def _planned(project, video_id, scenes, found):
                 doubt = f'looks inverted (white must be the product); {rightly}, which reads it rightly, or invert it'
             else:
                 try: odd = (mask != read_mask(painted)[0]).mean() > .001
-                except ImageError:
-                    odd, doubt = False, 'looks like a photo, not a mask; paint the product white and all else black'
+                except ImageError as error: odd, doubt = False, f"is not read rightly: {str(error).removeprefix(f'{painted}: ')}"
                 if odd: doubt = f'is not a usual mask; {rightly}, which reads it rightly'
             if doubt: notice(f'{place} {doubt}')
             seeds = [_Seed(frame, mask=painted, read=load_mask), *others]
@@ -635,7 +648,8 @@ def make_masks(
     if source in ('clipseg', 'sam2'): settings = _with_source(settings, source)
     sam2 = _sam2_of(settings)
     one = None if box is None and not clicks else (box, clicks)
-    given = dict(box=one, boxes=boxes, masks=masks, clipseg=settings if source == 'clipseg' else None)
+    given = dict(box=one, boxes=boxes, masks=None if masks is None else (masks, settings.keywords.mask_label),
+                 clipseg=settings if source == 'clipseg' else None)
     if source not in (None, 'sam2') and given.get(source) is None:
         raise AkvError(f'mask source {source!r}: choose clipseg or sam2, or give box, boxes or masks itself')
     found = _find_seeds(project, video_id, scenes, **given)

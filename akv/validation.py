@@ -15,6 +15,7 @@ from .study.files import IdError, ImageError, TableError, write_table
 from .study.images import load_heatmap, load_image, load_mask, mask_like
 from .study.project import parse_scene_name, Project, safe_id, SCENE_PATTERN, VALID_SCENES_COLUMNS
 from .study.review import rejections
+from .sources.mask_files import why_misread
 from .sources.tracks import doubtful_frames, line_to_mend, why_no_mask
 
 # %% ../nbs/04_validation.ipynb #830665c1
@@ -72,12 +73,11 @@ def read_scene_file(
     load = {"image": load_image, "mask": load_mask, "attention": load_heatmap}[kind]
     try: values = load(path, max_pixels)
     except ImageError as error: return None, f"{_NAMES[kind]} unreadable: {str(error).removeprefix(f'{path}: ')}"
+    if kind == "mask" and (why := why_misread(path, values, max_pixels)): return values, f"mask not usual: {why}"
     if kind == "image" or values.any(): return values, None
     if kind == "attention":
         return values, "attention heatmap all zero: measure or predict it again, or leave the scene out"
-    top = load_heatmap(path, max_pixels).max()*255
-    hint = f" (its largest value is {top:.0f} of 255; was it saved as 0 and 1?)" if 0 < top <= 127 else ""
-    return values, f"mask empty: draw one or leave the scene out{hint}"
+    return values, "mask empty: draw one or leave the scene out"
 
 # %% ../nbs/04_validation.ipynb #b00d6ce3
 def _scene_faults(project, video_id, n, files, max_pixels):
