@@ -65,7 +65,9 @@ def _use_given(maps, images, kept, folder, settings):
     if place != folder: given |= scene_files(place, 'attention', maps.video_id, frames=True)
     if not set(given) & set(images):
         name = scene_name(maps.video_id, min(images), None)
-        raise AkvError(f'{folder}: no attention heatmap for a scene of {maps.video_id}; name them {name}.png')
+        there = sorted(p.name for p in place.iterdir() if p.is_file() and not p.name.startswith('.'))
+        held = f' (found: {", ".join(there[:3])}{" ..." if len(there) > 3 else ""})' if there else ''
+        raise AkvError(f'{folder}: no attention heatmap for a scene of {maps.video_id}; name them {name}.png or .jpg{held}')
     wanted, read, doubtful = {n: given[n] for n in sorted(set(given) & set(images) - kept)}, {}, {}
     def read_one(n, colour_map): return read_heatmap(wanted[n], load_image(images[n]), colour_map, settings.data.max_pixels)
     for n in wanted:
