@@ -38,7 +38,9 @@ def levels_of(
     if len(known) <= 2: return known.astype(float)
     if lossy: return _peaks(values)
     levels, counts = flat_levels(values)
-    if len(known) <= 32 and len(known) < 2*len(levels): return levels.astype(float)
+    if len(known) < 2*len(levels):           # labels with sharp borders, or a slope in small steps
+        steps = np.abs(np.diff(values.astype(float), axis=1))
+        if len(known) <= 32 or np.median(steps[steps > 0]) > .05*np.ptp(known.astype(float)): return levels.astype(float)
     near = np.abs(levels[:, None].astype(float) - levels) <= max(1.5, .03*float(values.max()))   # a slope has levels beside each
     alone = (near @ counts - counts < .5*counts) & (counts > .005*counts.sum())
     return levels[alone].astype(float)
@@ -76,6 +78,10 @@ def colours_in(
 _ASK_LABEL = ('say which is the product with --mask-label LABEL (keywords.mask_label in the settings), several with commas '
               'between, or all for all but the ground')
 
+def _some(names, most=8):
+    names = list(names)
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
 def _hexed(colour): return '#' + ''.join(f'{int(c):02x}' for c in colour)
 
 def _choose_label(path, label, names, shares):
@@ -85,9 +91,8 @@ def _choose_label(path, label, names, shares):
     Raises `ImageError` where there are several and none is named."""
     if not label.strip():
         if len(names) == 2: return [1]
-        listed = ', '.join(f'{"/".join(name)} ({100*share:.1f} %)' for name, share in list(zip(names, shares))[:12])
-        more = f' and {len(names) - 12} more' if len(names) > 12 else ''
-        raise ImageError(f'{path}: {len(names)} {"colours" if names[-1][0].startswith("#") else "labels"}, not two: {listed}{more}; {_ASK_LABEL}')
+        listed = _some((f'{"/".join(name)} ({100*share:.1f} %)' for name, share in zip(names, shares)), 12)
+        raise ImageError(f'{path}: {len(names)} {"colours" if names[-1][0].startswith("#") else "labels"}, not two: {listed}; {_ASK_LABEL}')
     from PIL import ImageColor
     chosen = []
     for one in (part.strip().lower() for part in label.split(',')):
@@ -130,7 +135,8 @@ def _from_levels(path, values, label, lossy, palette=None):
     if palette: levels = np.array(sorted(palette))
     if palette and not label and len(levels) > 2:                        # not what a soft pen left in one pixel
         levels = np.array([n for n in levels if n in set(levels_of(values).tolist())])
-    nearest = np.abs(values[..., None].astype(float) - levels).argmin(-1) if len(levels) <= 64 else np.searchsorted(levels, values)
+    if label and not lossy and len(known := np.unique(values)) < 2*len(levels): levels = known      # small labels, too
+    nearest = np.clip(np.searchsorted((levels[1:] + levels[:-1])/2, values), 0, len(levels) - 1)
     shares = np.bincount(nearest.ravel(), minlength=len(levels))/nearest.size
     black = [i for i, n in enumerate(levels) if palette and max(palette[int(n)]) < 16]
     if palette and len(black) != 1: ground = int(np.bincount(_border(nearest)).argmax())
@@ -139,9 +145,9 @@ def _from_levels(path, values, label, lossy, palette=None):
     names = [[f'{levels[i]:g}' if not lossy else f'{levels[i]:.0f}'] + ([_hexed(palette[int(levels[i])])] if palette else []) for i in order]
     if len(levels) == 1 and not label: return np.full(values.shape, levels[0] > 0), ''
     chosen = _choose_label(path, label, names, shares[order])
-    if not chosen: return np.zeros(values.shape, bool), f'no label {label} in it, but {", ".join(name[0] for name in names)}'
+    if not chosen: return np.zeros(values.shape, bool), f'no label {label} in it, but {_some(name[0] for name in names)}'
     return np.isin(nearest, [order[i] for i in chosen]), \
-        f'label {", ".join(names[i][0] for i in chosen)} is taken as product'
+        f'label {_some(names[i][0] for i in chosen)} is taken as product'
 
 # %% ../../nbs/sources/06_mask_files.ipynb #43b850be
 def _from_colours(path, rgb, label, lossy, seen=None):
