@@ -137,8 +137,10 @@ def _masks_given(project, video_id, scenes, given):
             n = number(Path(name))
             def read(path, max_pixels=None, picture=picture): return picture.mask(label)
             if n in scenes.index: seeds.setdefault(n, [_Seed(int(scenes.loc[n].image_frame), mask=path, read=read)])
+    there = sorted(p.name for p in place.iterdir() if p.is_file() and not p.name.startswith('.'))
+    held = f' (found: {", ".join(there[:3])}{" ..." if len(there) > 3 else ""})' if there else ''
     if not seeds: raise AkvError(f'{place}: no mask for a scene of {video_id}; name them scene_1.png '
-                                 f'or {scene_name(video_id, 1)}.png')
+                                 f'or {scene_name(video_id, 1)}.png{held}')
     empty = []
     for n, [seed] in seeds.items():
         annotated = seed.mask.suffix.lower() in ('.json', '.xml')
@@ -146,7 +148,8 @@ def _masks_given(project, video_id, scenes, given):
         looks[n] = 'usual' if label or annotated else orientation_of_mask(mask)
         empty += [kind]*(label != '' and not mask.any())
         if kind: kinds.setdefault(kind, []).append(seed.mask.name)
-    if len(empty) == len(seeds): raise AkvError(f'{place}: no mask has the label {label} (--mask-label): {empty[0]}')
+    if len(empty) == len(seeds): raise AkvError(f'{place}: --mask-label {label}: no mask has this label'
+                                             f'{": " + empty[0] if empty[0].startswith("no ") else ""}')
     for n in inverted_ones(looks):
         seeds[n][0].read = lambda path, max_pixels=None: 1 - read_mask(path, max_pixels)[0]
         kinds.setdefault('white around black: read inverted; if white is the product, paint a corner black', []).append(

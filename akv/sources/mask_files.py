@@ -132,10 +132,10 @@ def _from_levels(path, values, label, lossy, palette=None):
             usual = low < top/2 - .02*top and high > .9*top
             return values > (top/2 if usual else (low + high)/2), '' if usual else \
                 f'two levels, {low:.4g} and {high:.4g}; the higher is taken as product'
-    if palette: levels = np.array(sorted(palette))
+    if palette: levels = np.array(sorted(palette), float)
     if palette and not label and len(levels) > 2:                        # not what a soft pen left in one pixel
         levels = np.array([n for n in levels if n in set(levels_of(values).tolist())])
-    if label and not lossy and len(known := np.unique(values)) < 2*len(levels): levels = known      # small labels, too
+    if label and not lossy and len(known := np.unique(values)) < 2*len(levels): levels = known.astype(float)     # small labels, too
     nearest = np.clip(np.searchsorted((levels[1:] + levels[:-1])/2, values), 0, len(levels) - 1)
     shares = np.bincount(nearest.ravel(), minlength=len(levels))/nearest.size
     black = [i for i, n in enumerate(levels) if palette and max(palette[int(n)]) < 16]
