@@ -67,9 +67,11 @@ def _use_given(maps, images, kept, folder, settings):
         name = scene_name(maps.video_id, min(images), None)
         there = sorted(p.name for p in place.iterdir() if p.is_file() and not p.name.startswith('.'))
         held = f' (found: {", ".join(there[:3])}{" ..." if len(there) > 3 else ""})' if there else ''
-        raise AkvError(f'{folder}: no attention heatmap for a scene of {maps.video_id}; name them {name}.png or .jpg{held}')
+        raise AkvError(f'{folder}: no attention heatmap for a scene of {maps.video_id}; name them {name}.png or '
+                       f'.jpg{held}')
     wanted, read, doubtful = {n: given[n] for n in sorted(set(given) & set(images) - kept)}, {}, {}
-    def read_one(n, colour_map): return read_heatmap(wanted[n], load_image(images[n]), colour_map, settings.data.max_pixels)
+    def read_one(n, colour_map):
+        return read_heatmap(wanted[n], load_image(images[n]), colour_map, settings.data.max_pixels)
     for n in wanted:
         try: read[n] = read_one(n, settings.attention.colour_map)
         except ImageError as error: doubtful[n] = error
@@ -89,7 +91,8 @@ def _use_given(maps, images, kept, folder, settings):
             maps.write(n, 'given', suffix, lambda part, path=path: shutil.copyfile(path, part))
     coloured = {n: found for n, found in read.items() if found.how}
     if settings.attention.colour_map and read and not coloured:
-        notice(f'{place}: the heatmaps are grey; --colour-map {settings.attention.colour_map} (attention.colour_map) has no effect')
+        notice(f'{place}: the heatmaps are grey; --colour-map {settings.attention.colour_map} '
+               '(attention.colour_map) has no effect')
     _say_how_read(wanted, coloured)
     report = dict(read={str(n): found.words for n, found in coloured.items()}) if coloured else dict()
     return set(given) & set(images), report
@@ -99,9 +102,10 @@ def _say_how_read(paths, coloured):
     for how in dict.fromkeys(found.how for found in coloured.values()):
         rows = {n: found for n, found in coloured.items() if found.how == how}
         worst = max(rows.values(), key=lambda found: found.error or 0)
-        names = ', '.join(paths[n].name for n in list(rows)[:3]) + (f' and {len(rows) - 3} more' if len(rows) > 3 else '')
-        notice(f'attention heatmap{"s" if len(rows) > 1 else ""} {names}: {worst.words}; the values behind the colours are '
-               'used, each picture on a scale of its own')
+        more = f' and {len(rows) - 3} more' if len(rows) > 3 else ''
+        names = ', '.join(paths[n].name for n in list(rows)[:3]) + more
+        notice(f'attention heatmap{"s" if len(rows) > 1 else ""} {names}: {worst.words}; the values behind the colours '
+               'are used, each picture on a scale of its own')
 
 # %% ../nbs/03_attention.ipynb #5dd01c56
 def _use_fixations(maps, images, kept, table, settings, columns=None, placement=None):

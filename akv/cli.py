@@ -296,8 +296,9 @@ def _outcome(result):
 
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
-          'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'attention',
-          'colour_map', 'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model', 'adapter', 'editor', 'diffusion_model',
+          'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model',
+          'attention', 'colour_map', 'attention_source', 'fixations', 'columns', 'screen', 'picture', 'ratings',
+          'rater_model', 'adapter', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
@@ -370,7 +371,8 @@ def _scenes(args):
 # %% ../nbs/19_cli.ipynb #edd5a1ff
 @_command('find the product in every frame',
           'akv masks clip --boxes boxes.csv --keyword sneakers --output my_ads',
-          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'settings', 'output',
+          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'settings',
+          'output',
           source='mask_source', model='mask_model')
 def _masks(args):
     """Turn boxes, clicks or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into
@@ -402,7 +404,8 @@ def _patches(args):
 # %% ../nbs/19_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
           'akv attention --source fixations --fixations tobii.tsv --output my_ads',
-          'ids', 'attention_source', 'attention', 'colour_map', 'fixations', 'columns', 'screen', 'picture', 'ratings', 'rater_model',
+          'ids', 'attention_source', 'attention', 'colour_map', 'fixations', 'columns', 'screen', 'picture', 'ratings',
+          'rater_model',
           'adapter', 'settings', 'output',
           source='attention_source', model='rater_model')
 def _attention(args):

@@ -115,7 +115,7 @@ def _box_given(project, video_id, scenes, given):
 _MASK_SUFFIXES = '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.gif', '.webp'
 
 def _masks_given(project, video_id, scenes, given):
-    "Seeds from mask files, or annotation files, in a folder (or folder and label), or in its subfolder with the video's id."
+    "Seeds from the files of masks or annotations in a folder (or folder and label), or in its subfolder {video_id}."
     folder, label = given if isinstance(given, tuple) else (given, '')
     folder = Path(folder)
     if not folder.is_dir(): raise AkvError(f'{folder}: no such folder of masks')
@@ -144,7 +144,8 @@ def _masks_given(project, video_id, scenes, given):
     empty = []
     for n, [seed] in seeds.items():
         annotated = seed.mask.suffix.lower() in ('.json', '.xml')
-        mask, kind = (seed.read(seed.mask), 'shapes of an annotation file') if annotated else read_mask(seed.mask, label=label)
+        if annotated: mask, kind = seed.read(seed.mask), 'shapes of an annotation file'
+        else: mask, kind = read_mask(seed.mask, label=label)
         looks[n] = 'usual' if label or annotated else orientation_of_mask(mask)
         empty += [kind]*(label != '' and not mask.any())
         if kind: kinds.setdefault(kind, []).append(seed.mask.name)
@@ -571,7 +572,8 @@ def _planned(project, video_id, scenes, found):
                 doubt = f'looks inverted (white must be the product); {rightly}, which reads it rightly, or invert it'
             else:
                 try: odd = (mask != read_mask(painted)[0]).mean() > .001
-                except ImageError as error: odd, doubt = False, f"is not read rightly: {str(error).removeprefix(f'{painted}: ')}"
+                except ImageError as error:
+                    odd, doubt = False, f"is not read rightly: {str(error).removeprefix(f'{painted}: ')}"
                 if odd: doubt = f'is not a usual mask; {rightly}, which reads it rightly'
             if doubt: notice(f'{place} {doubt}')
             seeds = [_Seed(frame, mask=painted, read=load_mask), *others]

@@ -26,14 +26,15 @@ class AnnotatedPicture:
         for label, _ in self.shapes: counts[label] = counts.get(label, 0) + 1
         return counts
 
-    def mask(self, label=''): # float32 [H,W] of {0,1}: all shapes of a label, of several with commas between, or of the only one
+    def mask(self, label=''): # float32 [H,W] of {0,1}; label: one, several with commas between, 'all', or '' for the only
         """The mask of the product. Raises `AkvError` where there are several labels and none is named."""
         width, height = self.size
         wanted = {part.strip().lower() for part in label.split(',') if part.strip()}
         if not wanted and len(self.labels) > 1:
             listed = ', '.join(f'{name} ({n})' for name, n in self.labels.items())
-            raise AkvError(f'{self.path}: shapes with {len(self.labels)} labels: {listed}; say which is the product with '
-                           '--mask-label LABEL (keywords.mask_label in the settings), several with commas between, or all')
+            raise AkvError(f'{self.path}: shapes with {len(self.labels)} labels: {listed}; say which is the product '
+                           'with --mask-label LABEL (keywords.mask_label in the settings), several with commas between, '
+                           'or all')
         mask = np.zeros((height, width), bool)
         for name, draw in self.shapes:
             if not wanted or 'all' in wanted or name.lower() in wanted: mask |= draw() > 0
@@ -67,7 +68,8 @@ def _labelme(path, content):
         elif kind == 'mask' and shape.get('mask'):
             def draw(data=shape['mask'], corner=points.min(0).round().astype(int)):
                 from PIL import Image
-                part, mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert('L')), np.zeros(size[::-1], np.uint8)
+                part = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert('L'))
+                mask = np.zeros(size[::-1], np.uint8)
                 place = mask[corner[1]:corner[1] + part.shape[0], corner[0]:corner[0] + part.shape[1]]
                 place[:] = part[:place.shape[0], :place.shape[1]] > 0
                 return mask
@@ -80,7 +82,8 @@ def _runs(rle, size):
     def draw():
         from pycocotools import mask as coco
         packed = coco.frPyObjects(rle, *rle['size']) if isinstance(rle['counts'], list) else rle
-        return coco.decode(packed | dict(counts=packed['counts'].encode() if isinstance(packed['counts'], str) else packed['counts']))
+        if isinstance(packed['counts'], str): packed = packed | dict(counts=packed['counts'].encode())
+        return coco.decode(packed)
     return draw
 
 def _coco(path, content):
@@ -95,27 +98,33 @@ def _coco(path, content):
         label = shape.get('category_id', shape.get('id'))
         picture.shapes.append((names.get(label, str(label)), draw))
     if content['annotations'] and not any(p.shapes for p in pictures.values()):
-        raise AkvError(f'{path}: COCO with boxes and no outlines; give the boxes with --boxes FILE, or export segmentations')
+        raise AkvError(f'{path}: COCO with boxes and no outlines; give the boxes with --boxes FILE, or export '
+                       'segmentations')
     return {Path(i['file_name'].replace('\\', '/')).name: pictures[i[key]] for i in images}
+
+_CVAT_NUMBERS = 'xtl', 'ytl', 'xbr', 'ybr', 'cx', 'cy', 'rx', 'ry', 'left', 'top', 'width', 'height'
 
 def _cvat(path, root):
     if root.find('image') is None and root.find('track') is not None:
-        raise AkvError(f'{path}: shapes of CVAT in the frames of a video; export "CVAT for images 1.1" or "COCO 1.0" of the scene images')
+        raise AkvError(f'{path}: shapes of CVAT in the frames of a video; export "CVAT for images 1.1" or "COCO 1.0" of '
+                       'the scene images')
     pictures = {}
     for image in root.iter('image'):
         size = int(float(image.get('width'))), int(float(image.get('height')))
         picture = pictures[Path(image.get('name').replace('\\', '/')).name] = AnnotatedPicture(path, size)
         for shape in image:
-            numbers = {k: float(v) for k, v in shape.attrib.items() if k in ('xtl', 'ytl', 'xbr', 'ybr', 'cx', 'cy', 'rx', 'ry',
-                                                                             'left', 'top', 'width', 'height')}
-            if shape.tag == 'polygon': draw = _polygons([[float(v) for p in shape.get('points').split(';') for v in p.split(',')]], size)
+            numbers = {k: float(v) for k, v in shape.attrib.items() if k in _CVAT_NUMBERS}
+            if shape.tag == 'polygon':
+                draw = _polygons([[float(v) for p in shape.get('points').split(';') for v in p.split(',')]], size)
             elif shape.tag == 'box': draw = _polygons([_box(*(numbers[k] for k in ('xtl', 'ytl', 'xbr', 'ybr')))], size)
-            elif shape.tag == 'ellipse': draw = _polygons([_ellipse(*(numbers[k] for k in ('cx', 'cy', 'rx', 'ry')))], size)
+            elif shape.tag == 'ellipse':
+                draw = _polygons([_ellipse(*(numbers[k] for k in ('cx', 'cy', 'rx', 'ry')))], size)
             elif shape.tag == 'mask':    # along the rows of its rectangle, the first run is what is not in it
                 def draw(n={k: int(v) for k, v in numbers.items()}, runs=[int(v) for v in shape.get('rle').split(',')]):
                     part = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
                     part = np.r_[part, np.zeros(max(0, n['width']*n['height'] - len(part)), np.uint8)]
-                    part, mask = part[:n['width']*n['height']].reshape(n['height'], n['width']), np.zeros(size[::-1], np.uint8)
+                    part, mask = part[:n['width']*n['height']], np.zeros(size[::-1], np.uint8)
+                    part = part.reshape(n['height'], n['width'])
                     place = mask[n['top']:n['top'] + n['height'], n['left']:n['left'] + n['width']]
                     place[:] = part[:place.shape[0], :place.shape[1]]
                     return mask
@@ -144,7 +153,8 @@ def read_annotations(
             from xml.etree import ElementTree
             root = ElementTree.parse(path).getroot()
             if root.tag == 'annotation':
-                raise AkvError(f'{path}: boxes as Pascal VOC writes them, and no outlines; give them with --boxes FILE, or {_INSTEAD}')
+                raise AkvError(f'{path}: boxes as Pascal VOC writes them, and no outlines; give them with --boxes FILE, '
+                               f'or {_INSTEAD}')
             return _cvat(path, root) if root.tag == 'annotations' else {}
         content = json.loads(path.read_text(encoding='utf-8-sig'))
         if isinstance(content, list):
@@ -160,4 +170,5 @@ def read_annotations(
         return {}
     except AkvError: raise
     except Exception as error:        # whatever a damaged file makes of the above
-        raise AkvError(f'{path}: not readable as an annotation file ({type(error).__name__}: {error}); export it again, or {_INSTEAD}') from error
+        raise AkvError(f'{path}: not readable as an annotation file ({type(error).__name__}: {error}); export it again, '
+                       f'or {_INSTEAD}') from error

@@ -15,8 +15,8 @@ from ..study.images import decode_image, is_coloured, load_heatmap
 # %% ../../nbs/sources/16_colour_maps.ipynb #7b75c3c2
 _MATPLOTLIB = (
     'jet turbo viridis plasma inferno magma cividis hot afmhot gist_heat rainbow gist_rainbow nipy_spectral gist_ncar '
-    'gnuplot gnuplot2 CMRmap cubehelix coolwarm bwr seismic RdBu_r RdYlBu_r RdYlGn_r Spectral_r YlOrRd YlOrBr OrRd Reds '
-    'Oranges Greens Blues Purples YlGnBu YlGn GnBu BuGn BuPu PuBu PuBuGn PuRd RdPu Wistia cool spring summer autumn_r '
+    'gnuplot gnuplot2 CMRmap cubehelix coolwarm bwr seismic RdBu_r RdYlBu_r RdYlGn_r Spectral_r YlOrRd YlOrBr OrRd '
+    'Reds Oranges Greens Blues Purples YlGnBu YlGn GnBu BuGn BuPu PuBu PuBuGn PuRd RdPu Wistia cool spring summer autumn_r '
     'winter').split()
 _OPENCV = 'JET HOT PARULA TURBO'.split()
 _STATED = {'green-yellow-red': {0: 'lime', .5: 'yellow', 1: 'red'},
@@ -103,7 +103,8 @@ def _sample(rgb, count=700):
     some = np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)
     return rgb.reshape(-1, 3)[first[some]].astype(np.float32)
 
-def _squared(a, b): return np.maximum((a**2).sum(-1)[..., None] + (b**2).sum(-1)[..., None, :] - 2*a @ b.swapaxes(-1, -2), 0)
+def _squared(a, b):
+    return np.maximum((a**2).sum(-1)[..., None] + (b**2).sum(-1)[..., None, :] - 2*a @ b.swapaxes(-1, -2), 0)
 
 @functools.lru_cache
 def _rough_curves():
@@ -140,7 +141,7 @@ def _fits(rgb, names=None):
         values, distance = _on_curve(colours, name)
         own = values[distance < 20]            # a ground beside the curve uses nothing of it
         error = max(_misfit(distance)*2/3, _misfit(_on_curve(pixels, name)[1]))     # JPEG's odd colours are few
-        if len(own) > 8 and np.diff(np.sort(own)).max() > .3: error = max(error, 2*_FIT)     # from the ground at one bound
+        if len(own) > 8 and np.diff(np.sort(own)).max() > .3: error = max(error, 2*_FIT)     # with a gap
         if np.linalg.norm(colours.std(0)) < 30: error *= 3     # in the dark all is alike
         fits.append(_Fit(name, error, values, *(np.quantile(own, [.01, .99]) if len(own) else (0, 1))))
     return sorted(fits)
@@ -154,7 +155,8 @@ def _differ(one, other): # in either direction
 
 def _chosen(fits, path):
     "The fit that counts. Raises `ImageError` where two fit alike and mean other values."
-    close = sorted((fit for fit in fits if fit.error <= 1.3*fits[0].error + .4), key=lambda fit: (fit.low > .03, fit.unused))
+    close = [fit for fit in fits if fit.error <= 1.3*fits[0].error + .4]
+    close.sort(key=lambda fit: (fit.low > .03, fit.unused))
     first = close[0]
     others = [fit for fit in close if _differ(fit, first)]
     whole = first.unused < .3 and all(fit.unused > first.unused + .25 for fit in others)
@@ -163,7 +165,8 @@ def _chosen(fits, path):
         # matplotlib's and OpenCV's hot share their colours: the one that begins where the picture does
         return min(alike, key=lambda fit: (round(fit.unused, 2), fit.error))
     names = ' or '.join(fit.name for fit in close[:3])
-    raise ImageError(f'{path}: the colours of this heatmap may be {names}, with other values; {_ASK.format(first.name)}')
+    raise ImageError(f'{path}: the colours of this heatmap may be {names}, with other values; '
+                     f'{_ASK.format(first.name)}')
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #0faaa52c
 _EITHER_WAY = ('RdYlBu_r', 'RdYlGn_r', 'Spectral_r', 'RdBu_r', 'gist_rainbow', 'rainbow', 'cool', 'spring', 'summer',
@@ -200,8 +203,8 @@ def _has_colour_bar(A):
     return False
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #c6bb81d4
-_LAID = ('jet', 'opencv jet', 'turbo', 'viridis', 'inferno', 'plasma', 'magma', 'hot', 'gist_heat', 'coolwarm', 'rainbow',
-         'YlOrRd', 'Reds', 'green-yellow-red', 'blue-cyan-green-yellow-red', 'opencv parula', 'jet bgr')
+_LAID = ('jet', 'opencv jet', 'turbo', 'viridis', 'inferno', 'plasma', 'magma', 'hot', 'gist_heat', 'coolwarm',
+         'rainbow', 'YlOrRd', 'Reds', 'green-yellow-red', 'blue-cyan-green-yellow-red', 'opencv parula', 'jet bgr')
 
 @dataclass
 class _Laid:
@@ -218,7 +221,8 @@ class _Laid:
     def distances(self, pixels, ground, points=256):
         "Squared distances [N,points] of pixels [N,3] over ground [N,3] from what each value would show; the values."
         values = np.linspace(0, 1, points, dtype=np.float32)
-        colours = np.stack([np.interp(values*255, np.arange(256), c) for c in colours_of(self.name).T], -1).astype(np.float32)
+        channels = [np.interp(values*255, np.arange(256), channel) for channel in colours_of(self.name).T]
+        colours = np.stack(channels, -1).astype(np.float32)
         a, ground = self.opacity(values).astype(np.float32), ground*np.float32(self.brighter)
         rest = pixels - ground                    # a (c - g) is to explain it
         rr, gg, rg = (rest**2).sum(-1)[:, None], (ground**2).sum(-1)[:, None], (rest*ground).sum(-1)[:, None]
@@ -249,10 +253,12 @@ def _how_laid(pixels, ground, names=_LAID):
     for _, _, laid in sorted(found)[:5]:
         same = np.isinf(laid.rate)
         def with_numbers(x): # the opacity, and how much brighter the ground is or how fast the opacity rises
-            second = dict(rate=np.inf, brighter=float(x[1])) if same and not laid.cut else dict(rate=laid.rate if same else float(np.exp(x[1])))
-            return _Laid(laid.name, float(np.clip(x[0], .05, 1)), cut=laid.cut, **second)
-        done = minimize(lambda x: _laid_misfit(with_numbers(x), pixels, ground), [laid.top, laid.brighter if same else np.log(laid.rate)],
-                        method='Nelder-Mead', options=dict(maxfev=70, xatol=.003, fatol=.02))
+            rate = np.inf if same else float(np.exp(x[1]))
+            brighter = float(x[1]) if same and not laid.cut else 1.
+            return _Laid(laid.name, float(np.clip(x[0], .05, 1)), rate, brighter, laid.cut)
+        first = [laid.top, laid.brighter if same else np.log(laid.rate)]
+        done = minimize(lambda x: _laid_misfit(with_numbers(x), pixels, ground), first, method='Nelder-Mead',
+                        options=dict(maxfev=70, xatol=.003, fatol=.02))
         found = with_numbers(done.x)
         best.append((done.fun + .3*found.cut, len(best), found))
     misfit, _, laid = min(best)
@@ -284,17 +290,20 @@ class HeatmapRead:
     error: float=None      # how far the colours lie from the map, levels of 255
 
     @property
-    def words(self): return self.how + (f'; its colours fit within {self.error:.1f} of 255' if self.error is not None else '')
+    def words(self):
+        return self.how + ('' if self.error is None else f'; its colours fit within {self.error:.1f} of 255')
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #4c33e329
 def _named(path, name, A):
     "Raise `ImageError` where a picture with these values cannot be a map of attention."
-    if np.ptp(A) < .02: raise ImageError(f'{path}: this heatmap has one colour everywhere; it does not say where people look')
+    if np.ptp(A) < .02:
+        raise ImageError(f'{path}: this heatmap has one colour everywhere; it does not say where people look')
     if _has_colour_bar(A):
-        raise ImageError(f'{path}: there is a colour bar in this heatmap ({name}); cut it off, and margins and axes too, or {_GREY}')
+        raise ImageError(f'{path}: there is a colour bar in this heatmap ({name}); cut it off, and margins and axes too, '
+                         f'or {_GREY}')
     if name in _DIVERGING and np.mean(np.abs(A - .5) < .04) > .4:
-        raise ImageError(f'{path}: most of this heatmap is the middle of {name}, which shows more and less of something; '
-                         f'attention has no negative values; {_GREY}')
+        raise ImageError(f'{path}: most of this heatmap is the middle of {name}, which shows more and less of '
+                         f'something; attention has no negative values; {_GREY}')
 
 def _turned(path, name, A):
     "The map the right way up, and what to say of that."
@@ -307,17 +316,17 @@ def _turned(path, name, A):
                    f'is, give --colour-map "{name}"')
 
 def _frame(A, path, name):
-    "Raise `ImageError` where a map is hottest along all four edges: the white margin of a figure, on a map that ends in white."
+    "Raise `ImageError` where a map is hottest along all four edges: a margin, in a map that ends in white."
     edges = [A[0], A[-1], A[:, 0], A[:, -1]]
     if min(np.median(edge) for edge in edges) > .97 and np.median(A) < .9:
-        raise ImageError(f'{path}: the highest colour of {name} runs all round the picture; is it the margin of a figure? '
-                         f'Cut it off, or {_GREY}')
+        raise ImageError(f'{path}: the highest colour of {name} runs all round the picture; is it the margin of a '
+                         f'figure? Cut it off, or {_GREY}')
 
 def _boxed(rgb, ground):
     "Whether all that lies on a ground of one colour is a large rectangle, or two: a figure, and no spots."
     import cv2
     seen = (np.abs(rgb - ground).max(-1) > 12).astype(np.uint8)
-    seen = cv2.morphologyEx(np.pad(seen, 4), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))[4:-4, 4:-4]    # no ticks, no letters
+    seen = cv2.morphologyEx(np.pad(seen, 4), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))[4:-4, 4:-4]    # no letters
     count, _, stats, _ = cv2.connectedComponentsWithStats(seen, connectivity=4)
     if count < 2: return False
     x, y, width, height, area = stats[1:][stats[1:, 4].argmax()]
@@ -338,8 +347,8 @@ def _from_opaque(rgb, path, scene, names):
     import cv2
     flat = _ground_of(rgb)
     if flat is not None and _boxed(rgb, flat):
-        raise ImageError(f'{path}: a figure, with a margin round the heatmap; save the heatmap alone, in the shape of the scene '
-                         f'image, or {_GREY}')
+        raise ImageError(f'{path}: a figure, with a margin round the heatmap; save the heatmap alone, in the '
+                         f'shape of the scene image, or {_GREY}')
     fits = _fits(rgb, names)
     if fits[0].error <= _FIT:
         fit = fits[0] if names else _chosen(fits, path)
@@ -361,17 +370,18 @@ def _from_opaque(rgb, path, scene, names):
         found = _taken_off(small(rgb), ground, names or _LAID)
         if found is None: continue
         A, how, misfit, doubtful = found
-        A = cv2.medianBlur(A.astype(np.float32), 5)         # a single pixel of a photo may have the colour of another value
+        A = cv2.medianBlur(A.astype(np.float32), 5)         # single pixels may have the colour of another value
         clipped = ((rgb == 255) | (rgb == 0)).any(-1).mean() if abs(how.brighter - 1) > .03 else 0
-        if misfit > limit or how.top < .15 or doubtful > .1 or clipped > .05 or (A > .3).mean() < .002 or A.max() < .5: continue
+        if misfit > limit or how.top < .15 or doubtful > .1 or clipped > .05: continue
+        if (A > .3).mean() < .002 or A.max() < .5: continue
         turned = ''
         if not names: A, turned = _turned(path, how.name, A)
         _named(path, how.name, A)
         A = cv2.resize(A, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return HeatmapRead(A, f'{how.words(what)}, taken off{turned}', '', misfit)
     if scene is not None and _alike(small(rgb), small(scene)):
-        raise ImageError(f'{path}: the scene image, or a heatmap laid over it that cannot be taken off; export the heatmap '
-                         f'without the picture, or {_GREY}')
+        raise ImageError(f'{path}: the scene image, or a heatmap laid over it that cannot be taken off; export the '
+                         f'heatmap without the picture, or {_GREY}')
     nearest = f'the closest, {fits[0].name}, is {fits[0].error:.0f} of 255 away' if fits[0].error > _FIT else \
         f'{fits[0].name} is close, but writing, axes or something else lies over it'
     raise ImageError(f'{path}: coloured, and in no colour map that akv knows ({nearest}): a photo, a heatmap laid over '
@@ -398,7 +408,8 @@ def _from_transparent(rgba, path, names):
         apart = np.abs(values - opacity[seen])[told & (opacity[seen] < .98)]
         if _misfit(distance) <= _FIT and len(apart) and apart.mean() < .05:
             opacity[seen] = np.where(told, values, np.minimum(opacity[seen], first))
-            return HeatmapRead(opacity, f'coloured with {name}, whose low values stand in the opacity', name, _misfit(distance))
+            how = f'coloured with {name}, whose low values stand in the opacity'
+            return HeatmapRead(opacity, how, name, _misfit(distance))
     fits = _fits(pixels, names)
     if fits[0].error > _FIT:
         raise ImageError(f'{path}: coloured on transparent ground, and in no colour map that akv knows (the closest, '
@@ -406,9 +417,10 @@ def _from_transparent(rgba, path, names):
     fit, turned = fits[0] if names else _chosen(fits, path), ''
     A, distance = _read_off(rgb, fit.name)
     if (off := (distance[seen] > 40).mean()) > .02:
-        raise ImageError(f'{path}: {100*off:.0f} % of what is seen lies off {fit.name}, the closest colour map: writing, or a '
-                         f'picture? Export the heatmap alone, or {_GREY}')
-    if not names and _falls_inwards(A, opacity, seen): A, turned = 1 - A, ' turned round, since it is highest where it fades out'
+        raise ImageError(f'{path}: {100*off:.0f} % of what is seen lies off {fit.name}, the closest colour map: '
+                         f'writing, or a picture? Export the heatmap alone, or {_GREY}')
+    if not names and _falls_inwards(A, opacity, seen):
+        A, turned = 1 - A, ' turned round, since it is highest where it fades out'
     A[(opacity == 0) | (distance > 40)] = 0
     _named(path, fit.name, A)
     how = f'coloured with {fit.name} on transparent ground{turned}'

@@ -25,8 +25,8 @@ def _peaks(values):
     found = []
     for level in np.argsort(-mass, kind='stable'):
         if mass[level] < .01: break
-        if all(abs(level - other) > 12 and mass[min(level, other):max(level, other) + 1].min() < .25*mass[level] for other in found):
-            found.append(int(level))
+        valleys = [mass[min(level, other):max(level, other) + 1].min() for other in found]
+        if all(abs(level - other) > 12 and v < .25*mass[level] for other, v in zip(found, valleys)): found.append(int(level))
     return np.array(sorted(max(0, n - 6) + bins[max(0, n - 6):n + 7].argmax() for n in found))*top/255
 
 def levels_of(
@@ -40,8 +40,8 @@ def levels_of(
     levels, counts = flat_levels(values)
     if len(known) < 2*len(levels):           # labels with sharp borders, or a slope in small steps
         steps = np.abs(np.diff(values.astype(float), axis=1))
-        if len(known) <= 32 or np.median(steps[steps > 0]) > .05*np.ptp(known.astype(float)): return levels.astype(float)
-    near = np.abs(levels[:, None].astype(float) - levels) <= max(1.5, .03*float(values.max()))   # a slope has levels beside each
+        if len(known) <= 32 or np.median(steps[steps > 0]) > .05*float(known[-1] - known[0]): return levels.astype(float)
+    near = np.abs(levels[:, None].astype(float) - levels) <= max(1.5, .03*float(values.max()))     # as a slope has
     alone = (near @ counts - counts < .5*counts) & (counts > .005*counts.sum())
     return levels[alone].astype(float)
 
@@ -75,8 +75,8 @@ def colours_in(
     return found if spread < 3*len(smooth) else None     # levels; within a colour of a photo it is 5 and more
 
 # %% ../../nbs/sources/06_mask_files.ipynb #0364466f
-_ASK_LABEL = ('say which is the product with --mask-label LABEL (keywords.mask_label in the settings), several with commas '
-              'between, or all for all but the ground')
+_ASK_LABEL = ('say which is the product with --mask-label LABEL (keywords.mask_label in the settings), several with '
+              'commas between, or all for all but the ground')
 
 def _some(names, most=8):
     names = list(names)
@@ -85,19 +85,21 @@ def _some(names, most=8):
 def _hexed(colour): return '#' + ''.join(f'{int(c):02x}' for c in colour)
 
 def _choose_label(path, label, names, shares):
-    """Which of the labels are the product: indices into `names`, each a list of what a label may be called; the first is the
-    ground.
+    """Which of the labels are the product: indices into `names`, each a list of what a label may be called.
 
+    The first is the ground.
     Raises `ImageError` where there are several and none is named."""
     if not label.strip():
         if len(names) == 2: return [1]
         listed = _some((f'{"/".join(name)} ({100*share:.1f} %)' for name, share in zip(names, shares)), 12)
-        raise ImageError(f'{path}: {len(names)} {"colours" if names[-1][0].startswith("#") else "labels"}, not two: {listed}; {_ASK_LABEL}')
+        what = 'colours' if names[-1][0].startswith('#') else 'labels'
+        raise ImageError(f'{path}: {len(names)} {what}, not two: {listed}; {_ASK_LABEL}')
     from PIL import ImageColor
     chosen = []
     for one in (part.strip().lower() for part in label.split(',')):
         if one == 'all': return list(range(1, len(names)))
-        with contextlib.suppress(ValueError): one = _hexed(ImageColor.getrgb(one)[:3]) if not one.isdecimal() else str(int(one))
+        with contextlib.suppress(ValueError):
+            one = str(int(one)) if one.isdecimal() else _hexed(ImageColor.getrgb(one)[:3])
         chosen += [i for i, name in enumerate(names) if one in name]
     return chosen
 
@@ -120,10 +122,12 @@ def _from_levels(path, values, label, lossy, palette=None):
     levels, top = levels_of(values, lossy), 1. if values.dtype.kind == 'f' else 65535. if values.max() > 255 else 255.
     if not label and not palette:
         if len(levels) == 1 and values.min() == values.max():
-            return values > 0, '' if values.max() in (0, top) else f'one level, {levels[0]:g}, everywhere; it is taken as product'
+            usual = values.max() in (0, top)
+            return values > 0, '' if usual else f'one level, {levels[0]:g}, everywhere; it is taken as product'
         if len(levels) < 2:
             v = values.astype(np.float32)/values.max()
-            if ((v < .15) | (v > .85)).mean() > .6: return values > (top/2 if values.max() > top/2 or len(levels) == 0 else values.max()/2), ''
+            if ((v < .15) | (v > .85)).mean() > .6:
+                return values > (top if values.max() > top/2 or len(levels) == 0 else values.max())/2, ''
             if np.abs(v - cv2.GaussianBlur(v, (0, 0), 1.5)).mean() > .008:
                 raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black')
             return values > top/2, 'soft all over; what is above half is taken as product'
@@ -135,17 +139,20 @@ def _from_levels(path, values, label, lossy, palette=None):
     if palette: levels = np.array(sorted(palette), float)
     if palette and not label and len(levels) > 2:                        # not what a soft pen left in one pixel
         levels = np.array([n for n in levels if n in set(levels_of(values).tolist())])
-    if label and not lossy and len(known := np.unique(values)) < 2*len(levels): levels = known.astype(float)     # small labels, too
+    if label and not lossy and len(known := np.unique(values)) < 2*len(levels):
+        levels = known.astype(float)                                     # small labels, too
     nearest = np.clip(np.searchsorted((levels[1:] + levels[:-1])/2, values), 0, len(levels) - 1)
     shares = np.bincount(nearest.ravel(), minlength=len(levels))/nearest.size
     black = [i for i, n in enumerate(levels) if palette and max(palette[int(n)]) < 16]
     if palette and len(black) != 1: ground = int(np.bincount(_border(nearest)).argmax())
     else: ground = black[0] if black else 0
     order = [ground, *(i for i in range(len(levels)) if i != ground)]
-    names = [[f'{levels[i]:g}' if not lossy else f'{levels[i]:.0f}'] + ([_hexed(palette[int(levels[i])])] if palette else []) for i in order]
+    names = [[f'{levels[i]:.0f}' if lossy else f'{levels[i]:g}'] for i in order]
+    if palette: names = [[*name, _hexed(palette[int(levels[i])])] for name, i in zip(names, order)]
     if len(levels) == 1 and not label: return np.full(values.shape, levels[0] > 0), ''
     chosen = _choose_label(path, label, names, shares[order])
-    if not chosen: return np.zeros(values.shape, bool), f'no label {label} in it, but {_some(name[0] for name in names)}'
+    if not chosen:
+        return np.zeros(values.shape, bool), f'no label {label} in it, but {_some(name[0] for name in names)}'
     return np.isin(nearest, [order[i] for i in chosen]), \
         f'label {_some(names[i][0] for i in chosen)} is taken as product'
 
@@ -169,28 +176,32 @@ def _from_colours(path, rgb, label, lossy, seen=None):
     names = [[_hexed(colours[i])] for i in order]
     if seen is not None: names[0] = ['transparent']
     chosen = _choose_label(path, label, names, shares[order])
-    if not chosen: return np.zeros(nearest.shape, bool), f'no colour {label} in it, but {", ".join(_hexed(colours[i]) for i in order)}'
+    if not chosen:
+        return np.zeros(nearest.shape, bool), f'no colour {label} in it, but {_some(name[0] for name in names)}'
     if len(colours) == 2 and not label: return nearest != ground, 'a shape in colour; it is taken as product'
-    return np.isin(nearest, [order[i] for i in chosen]), f'colour {", ".join(_hexed(colours[order[i]]) for i in chosen)} is taken as product'
+    return np.isin(nearest, [order[i] for i in chosen]), \
+        f'colour {_some(names[i][0] for i in chosen)} is taken as product'
 
 def read_mask(
     path,             # PNG, JPEG, ...: white on black, on transparent ground, in colour, or labels
     max_pixels=None,  # refuse more than this; None: 64 million
     label='',         # which of several labels is the product: number, #rrggbb, colour, several with commas, or all
 )->tuple:             # mask float32 [H,W] of {0,1}; how it was read, '' for a usual gray mask
-    "Read a mask of any usual kind. Raises `ImageError` for unreadable files, photos, and several labels of which none is named."
+    "Read a mask of any usual kind. Raises `ImageError` for unreadable files, photos, and several labels and no name."
     values, rgba, palette, lossy = decode_image(path, lambda image, path: _plain(image), max_pixels)
     if values is not None: mask, kind = _from_levels(path, values, label, lossy, palette)
     else:
         rgb, alpha = rgba[..., :3], rgba[..., 3]
         tinge = np.ptp(rgb.astype(np.int16), axis=-1)
-        coloured = (tinge > 24).mean() > .002 or (not lossy and tinge.any() and len(np.unique(rgb.astype(np.int32) @ (65536, 256, 1))) <= 32)
+        few = not lossy and tinge.any() and len(np.unique(rgb.astype(np.int32) @ (65536, 256, 1))) <= 32
+        coloured = few or (tinge > 24).mean() > .002
         if alpha.min() < alpha.max():
             levels = levels_of(alpha)
             mask, kind = alpha > (levels.sum()/2 if len(levels) == 2 else 127), 'what is opaque is taken as product'
             known = np.unique(rgb[mask].astype(np.int32) @ (65536, 256, 1)) if mask.any() else []
             if label or 1 < len(known) <= 16:            # labels on glass; a photo that was cut out has more colours
-                mask, kind = _from_colours(path, np.where(mask[..., None], rgb, np.uint8([1, 0, 1])), label, lossy, mask)
+                on_ground = np.where(mask[..., None], rgb, np.uint8([1, 0, 1]))
+                mask, kind = _from_colours(path, on_ground, label, lossy, mask)
         elif coloured: mask, kind = _from_colours(path, rgb, label, lossy)
         else: mask, kind = _from_levels(path, rgb[..., 1], label, lossy)
     return np.asarray(mask, np.float32), kind
@@ -207,7 +218,8 @@ def why_misread(
     try: rightly, kind = read_mask(path, max_pixels)
     except ImageError as error: return str(error).removeprefix(f'{path}: ')
     if (np.asarray(mask) != rightly).mean() <= .001: return ''
-    return f'{kind or "not a usual mask"}; move it to another folder and hand that in with --masks DIR, which reads it rightly'
+    return (f'{kind or "not a usual mask"}; move it to another folder and hand that in with --masks DIR, '
+            'which reads it rightly')
 
 # %% ../../nbs/sources/06_mask_files.ipynb #d6a46597
 def orientation_of_mask(

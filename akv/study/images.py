@@ -96,7 +96,8 @@ def flat_levels(
 )->tuple:     # levels, sorted; how many pixels lie within each
     "The levels of a plane that have an area: those of pixels whose four neighbours are alike. Soft edges have none."
     inner = values[1:-1, 1:-1]
-    flat = (inner == values[:-2, 1:-1]) & (inner == values[2:, 1:-1]) & (inner == values[1:-1, :-2]) & (inner == values[1:-1, 2:])
+    beside = values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]
+    flat = np.logical_and.reduce([inner == other for other in beside])
     levels, counts = np.unique(inner[flat], return_counts=True)
     return levels[counts >= 4], counts[counts >= 4]
 
@@ -144,8 +145,8 @@ def load_heatmap(
     def heatmap(image, path):
         if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
             if is_coloured(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB"))):
-                raise ImageError(f"{path}: coloured, and the brightness of a coloured heatmap is not attention; move it to "
-                                 "another folder and hand that in (akv attention --attention DIR), which reads the values "
+                raise ImageError(f"{path}: coloured, and the brightness of a coloured heatmap is not attention; move it "
+                                 "to another folder and hand that in (akv attention --attention DIR), which reads the values "
                                  "behind the colours")
         return _luminance(image, path)
     return decode_image(path, heatmap, max_pixels)
