@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from .study.files import IdError, ImageError, TableError, write_table
 from .study.images import load_heatmap, load_image, load_mask, mask_like
-from .study.project import parse_scene_name, Project, safe_id, SCENE_PATTERN, VALID_SCENES_COLUMNS
-from .study.review import rejections
+from .study.project import (id_key, parse_scene_name, Project, safe_id, same_id, SCENE_PATTERN, stray_rows,
+                               VALID_SCENES_COLUMNS)
+from .study.review import rejections, stray_decisions
+from .sources.boxes import known_boxes
 from .sources.tracks import doubtful_frames, line_to_mend, why_no_mask
 
 # %% ../nbs/04_validation.ipynb #830665c1
@@ -165,7 +167,7 @@ def _validate_video(project, video_id, keyword, no_keyword, rejected, max_pixels
         for path in project.strange_files(kind, video_id):
             try: owner = parse_scene_name(path.name)[0]
             except IdError: owner = video_id
-            why = f"it names the video {owner}" if owner != video_id else "it fits no scene"
+            why = f"it names the video {owner}" if not same_id(owner, video_id) else "it fits no scene"
             rows = findings.left_out if kind == "image" else findings.warnings
             rows.append((video_id, None, project.relative(path),
                          f"name not understood: {why}; expected {_PATTERNS[kind]} (.jpg or .png)"))
@@ -197,27 +199,39 @@ def _videos(project, findings)->list:
             findings.warnings.append(("", None, _NAMES[kind], f"folder unreadable: {error.strerror}"))
             continue
         findings.warnings += [("", None, project.relative(p), "outside any video's folder: move it") for p in loose]
-    for name in sorted(names):
+    for name in sorted(set(project.own_ids(names))):
         try: safe.append(safe_id(name))
         except IdError as error: findings.left_out.append((name, None, name, f"unsafe id: {error}"))
+    alike = {}
+    for name in safe: alike.setdefault(id_key(name), []).append(name)
+    findings.warnings += [(name, None, name, f"id alike: its folder differs from that of {others[0]!r} in what nobody sees; rename one")
+                          for others in alike.values() for name in others[1:]]
     return safe
+
+def _strays(project, videos, keywords, findings):
+    "Note the rows of tables that belong to no video; why no keyword was found, where its table has them under spoilt ids."
+    for line in stray_decisions(project): findings.warnings.append(("", None, project.relative(project.review_csv), f"stray decision: {line}"))
+    try:
+        if project.boxes_csv.is_file() and (line := stray_rows("data/boxes.csv", known_boxes(project)["video_id"], videos)):
+            findings.warnings.append(("", None, project.relative(project.boxes_csv), f"stray box: {line}"))
+    except TableError as error: findings.warnings.append(("", None, project.relative(project.boxes_csv), f"boxes not usable: {error}"))
+    try: stray_rows("data/keywords.csv", keywords, videos)
+    except TableError as error: return f"no keyword: {error}"
 
 def validate(
     project:Project|str|Path,  # the study, or its folder
     max_pixels:int=None,       # refuse larger images; None: 64 million
 )->ValidationResult:           # what is complete, what is not, and why
-    "Check every scene of a study. Nothing is written; no fault in the data raises."
+    """Check every scene of a study. Nothing is written; no fault in the data raises but one.
+
+    Raises `TableError` where data/review.csv cannot be read: what was rejected must not count as good."""
     from tqdm.auto import tqdm
     project = project if isinstance(project, Project) else Project(project)
     findings = _Findings()
     try: keywords, no_keyword = project.keywords(), "no keyword: add the video to data/keywords.csv"
     except TableError as error: keywords, no_keyword = {}, f"no keyword: {str(error).removeprefix(f'{project.root}/')}"
-    try: rejected = rejections(project)
-    except TableError as error:
-        rejected, why = {}, str(error).removeprefix(f"{project.review_csv}: ")
-        reason = f"review not readable: {why}; no decision was used"
-        findings.warnings.append(("", None, project.relative(project.review_csv), reason))
-    videos = _videos(project, findings)
+    rejected, videos = rejections(project), _videos(project, findings)
+    if videos: no_keyword = _strays(project, videos, keywords, findings) or no_keyword
     for video_id in tqdm(videos, desc="validating", unit="video", disable=len(videos) < 10 or None):
         keyword, since, scenes = keywords.get(video_id), findings.lengths(), 0
         try: scenes = _validate_video(project, video_id, keyword, no_keyword, rejected, max_pixels, findings)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'noticed', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError', 'SettingsError', 'VideoError',
            'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'plain_json',
-           'write_json', 'read_json', 'read_table', 'write_table', 'link_or_copy', 'content_hash', 'file_hash',
-           'hub_folder', 'offered']
+           'write_json', 'read_json', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins', 'link_or_copy',
+           'content_hash', 'file_hash', 'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, time
@@ -190,6 +190,31 @@ def write_table(
 )->Path:            # the same path
     "Write a table, atomically: with commas, lines ending in '\\n', floats as short as they can be read back exactly."
     return write_text(path, df.to_csv(index=False, lineterminator="\n"))
+
+# %% ../../nbs/study/01_files.ipynb #4453b30e
+def whole_number(
+    text,     # a field of a table, or a number
+)->int|None:  # None where it is no whole number
+    "A field as a whole number."
+    try: value = float(str(text).strip())
+    except ValueError: return None
+    return int(value) if value.is_integer() else None
+
+# %% ../../nbs/study/01_files.ipynb #26698b7e
+def told_of_stand_ins(
+    path:Path,  # a table that akv reads where it is there
+)->Path:        # the same path
+    """Say that a file of another kind lies beside a table that akv reads, with its name.
+
+    Raises `TableError` where it lies in its place: what it says would be lost."""
+    names = [p.name for p in sorted(path.parent.iterdir()) if p.name != path.name and not p.name.startswith((".", "~"))
+             and (p.stem.lower() == path.stem and p.suffix.lower() in (".csv", ".xlsx", ".xls", ".ods", ".numbers", ".tsv", ".txt")
+                  or p.name.lower() == f"{path.name}.csv")] if path.parent.is_dir() else []
+    if not names: return path
+    cure = f"save it as 'CSV UTF-8' under the name {path.name}, or move it away"
+    if not path.is_file(): raise TableError(f"{path.parent/names[0]} is not read, and there is no {path.name}; {cure}")
+    notice(f"{path.parent/names[0]} is not read, {path.name} is; if it is the newer one, {cure}")
+    return path
 
 # %% ../../nbs/study/01_files.ipynb #a92056b0
 def link_or_copy(

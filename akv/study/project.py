@@ -383,7 +383,8 @@ def own_ids(self:Project,
     texts,  # ids, as a table, an option or a file name has them
 )->list:    # a text each
     "Ids as this project spells them: as the folder of scene images is called, else without blanks around them."
-    folders = self.video_folders()
+    try: folders = self.video_folders()
+    except OSError: folders = []      # may not be read, and whoever reads it says so
     spelled = {id_key(name): name for name in reversed(folders)}
     return [text if text in folders else spelled.get(id_key(text), plain_id(text)) for text in texts]
 
