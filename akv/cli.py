@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/19_cli.ipynb #008e55ca
-import argparse, logging, os, re, sys, textwrap
+import argparse, glob, logging, os, re, sys, textwrap
 from dataclasses import dataclass
 import akv
 
@@ -37,14 +37,16 @@ _OPTIONS = dict(
     # where the product is
     keyword=_Option('--keyword', '-k', metavar='WORD', action='append',
                     help='the product; once for all videos, or once for each in their order'),
-    box=_Option('--box', metavar='X,Y,WIDTH,HEIGHT',
-                help='box around the product in the scene image, pixels; for a clip of one scene'),
-    clicks=_Option('--click', metavar='X,Y', action='append',
-                   help='a point on the product in the scene image, pixels, beside --box or alone; X,Y,not for a point '
-                        'on something else; as often as is needed'),
+    box=_Option('--box', metavar='X,Y,WIDTH,HEIGHT[@FRAME]',
+                help='box around the product, pixels, for a clip of one scene: in the scene image, which is the middle '
+                     'frame, or in another, such as 62,50,60,90@0 for the first frame and 62,50,60,90@1.5s for 1.5 seconds in'),
+    clicks=_Option('--click', metavar='X,Y[@FRAME]', action='append',
+                   help='a point on the product, pixels, in the scene image or in another frame, as with --box; beside it or '
+                        'alone; X,Y,not for a point on something else; as often as is needed'),
     boxes=_Option('--boxes', metavar='FILE',
                   help='table of boxes: video_id,scene_number,frame,x,y,width,height,kind (an empty frame is that of '
-                       'the scene image; kind is product or not; a row of width 0 and height 0 is a click)'),
+                       'the scene image; kind is product or not; a row of width 0 and height 0 is a click); corners are '
+                       'called xmin,ymin,xmax,ymax in place of x,y,width,height'),
     masks=_Option('--masks', metavar='DIR',
                   help='masks made elsewhere: DIR/ID/scene_1.png, white where the product is'),
     mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg', 'sam2'),
@@ -144,13 +146,13 @@ def make_parser()->argparse.ArgumentParser:
 # %% ../nbs/19_cli.ipynb #e82b17f7
 def _import_stages():
     "Import what commands work with."
-    global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes
+    global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
     global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
     global ALPHAS, possible_doses, proposed_doses
     global Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
-    from akv.study.project import Project, read_scenes
+    from akv.study.project import Project, read_scenes, VARIANTS
     from akv.study.settings import keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
@@ -275,7 +277,9 @@ def _outcome(result):
     if result.videos:
         print(_dose_lines(result.doses()))
         if to_mend := result.to_mend(): print('\nto mend:', *to_mend, sep='\n  ')
-        places = [('videos', project.videos), ('check', project.manipulation_check), ('report', project.report)]
+        videos = [path for video_id in result.videos for path in project.videos.glob(f"{glob.escape(video_id)}_*.mp4")]
+        first = ('videos', project.videos) if videos else ('scenes', project.outputs/'edited_scenes')   # came as images
+        places = [first, ('check', project.manipulation_check), ('report', project.report)]
         print('\n' + '\n'.join(f"{what:<8}{path}" for what, path in places))
         if not result.made: print("\nNothing was to be done: all of this is up to date.")
         print()
@@ -309,23 +313,47 @@ def _chain(args, sources=None, keep=True):
     "The chain of a stage command, after what is given was looked at; `keep` notes new settings in the project."
     project = Project(args.output)
     chain = Chain(project, _settings(args), Given(**_inputs(args)), sources, _bars())
-    chain.given.check(len(sources or getattr(args, 'ids', None) or project.video_ids()))
+    ids = list(sources or project.own_ids(getattr(args, 'ids', None) or []) or project.video_ids())
+    chain.given.check(len(ids), ids)
     clear_leftovers(project.root)
     if keep and chain.asked: keep_settings(project, chain.settings)
     return chain
+
+_MADE = dict( # what a stage leaves of a video, counted on the disk
+    masks=lambda p, v: len(p.find_keyword_masks(v)), attention=lambda p, v: len(p.find_attention_heatmaps(v)),
+    patches=lambda p, v: sum(1 for _ in (p.data/'patches'/v).rglob('*.png')),
+    variants=lambda p, v: sum(p.variant_scenes_csv(v, name).is_file() for name in VARIANTS),
+    edit=lambda p, v: sum(p.edited_scene(name, v, n).is_file() for name in VARIANTS for n in p.find_scene_images(v)),
+    assemble=lambda p, v: sum(p.video(v, name).is_file() for name in VARIANTS),
+    compare=lambda p, v: (p.outputs/'comparison'/f'{v}.mp4').is_file(),
+    check=lambda p, v: (read_table(p.manipulation_check, ('video_id',))['video_id'] == v).sum())
+
+def _say_made(chain, stage, through, text):
+    "Say what a stage has made, by what lies on the disk; a video of which nothing does is a fault."
+    made = {video_id: int(_MADE[stage](chain.project, video_id)) for video_id in through}
+    for video_id in [v for v, count in made.items() if not count]:
+        through.remove(video_id)
+        if stage == 'assemble' and chain.source(video_id) is None: continue       # it came as images, and a note says so
+        chain.faults[video_id] = f"{video_id}: nothing was written; see the notes above"
+    if not through: return
+    count = sum(made[v] for v in through)
+    unit = 'row' if stage == 'check' else 'file'
+    of = sum(len(chain.project.find_scene_images(v)) for v in through) if stage in ('masks', 'attention') else 0
+    scenes = f" for {of} scene{'s' if of > 1 else ''}" if of else ''
+    print(f"{', '.join(through)}: {text} ({count} {unit}{'s' if count > 1 else ''}{scenes})")
 
 def _stage(args, stage, known, done, **options):
     "Take the videos asked for, else all that are known, through a stage of the chain."
     chain = _chain(args, keep=False)    # settings with which nothing could be done are not kept
     project = chain.project
-    ids = args.ids or known(project)
+    ids = project.own_ids(args.ids) or known(project)
     if not ids and not project.root.is_dir(): raise AkvError(f"{project.root}: there is no such folder")
     if not ids:
         raise AkvError(f"{project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
     through = chain.each(ids, getattr(chain, stage), **options)
     if through and chain.asked: keep_settings(project, chain.settings)
-    if through: print(f"{', '.join(through)}: {done(project)}")
+    _say_made(chain, stage, through, done(project))
     return _tell_faults(chain.faults)
 
 def _with_variants(project): return list(read_json(project.manifest)['videos']) if project.manifest.is_file() else []
@@ -350,6 +378,7 @@ def _scenes(args):
     """Find the cuts of clips (PySceneDetect), and write data/video_scene_cuts/ID with an image for each scene
     and scenes.csv. A clip without a cut is one scene."""
     sources = name_videos(args.videos, args.id)
+    sources = dict(zip(Project(args.output).own_ids(sources), sources.values()))
     chain = _chain(args, sources)
     for video_id in chain.each(sources, chain.scenes):
         n = len(read_scenes(chain.project, video_id))
@@ -364,14 +393,17 @@ def _scenes(args):
 def _masks(args):
     """Turn boxes, clicks or drawn masks, or what CLIPSeg finds for the keyword (--source clipseg), into
     data/keyword_masks (a mask for each scene) and data/keyword_tracks (one for each frame). A mask that was painted
-    over by hand is kept, and followed.
+    over by hand is kept, and followed. Scene images that came without a video get masks of themselves.
+
+    One line for each way in: `akv masks clip --box 62,50,60,90@0`, `akv masks clip --click 90,95`, `akv masks --boxes
+    boxes.csv`, `akv masks --masks drawn`, `akv masks --source clipseg --keyword cup`.
 
     With --source sam2 the same boxes, clicks and masks are prompts for SAM 2, the first choice where its weights can
     be had; where there are none, the keyword's box by CLIPSeg is.
 
     With --keyword, data/keywords.csv is brought up to date as well."""
     project = Project(args.output)
-    words = keywords_of(args.ids or project.video_ids(), args.keyword)
+    words = keywords_of(project.own_ids(args.ids) or project.video_ids(), args.keyword)
     if words: set_keywords(project, {v: word for v, word in words.items() if v in project.video_ids()})
     return _stage(args, 'masks', Project.video_ids, lambda p: f"masks in {p.data/'keyword_masks'}")
 

@@ -16,22 +16,25 @@ from fastcore.basics import patch
 from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, log, notice,
                              PACKAGE, read_json, read_table, SettingsError, VideoError, write_table)
 from .study.images import load_image
-from .study.project import Project, read_scenes, safe_id, StageCache, VARIANTS
+from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
+                               nearest_id, StageCache, stray_rows, VARIANTS)
+from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS
-from .sources.boxes import BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, parse_box, parse_click, read_boxes
+from .sources.boxes import (BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, parse_box, parse_click, read_boxes,
+                               split_at)
 from .sources.mask_files import ways_to_give_masks
 from .sources.tracks import doubtful_frames, line_to_mend
 from .sources.patches import save_patches
 from .scenes import extract_scenes
-from .keywords import make_masks
+from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table
 from .attention import make_attention
 from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
 from .editing import edit_scenes, EDITORS, plan_units
 from .temporal import assemble_videos, dose_weights, VideoEditor
-from .check import (checked_videos, COLUMNS as CHECK_COLUMNS, forget_checked, manipulation_check, read_check,
+from .check import (checked_videos, COLUMNS as CHECK_COLUMNS, FLAGGED, forget_checked, manipulation_check, read_check,
                        VERDICTS)
 from .plots import variant_words
 from .report import make_report
@@ -46,11 +49,11 @@ def name_videos(
     if ids and len(ids) != len(videos):
         raise IdError(f"{len(videos)} videos and {len(ids)} ids: give --id once for each video, in their order")
     named = {}
-    for video, video_id in zip(videos, ids or [v.stem for v in videos]):
+    for video, video_id in zip(videos, map(plain_id, ids or [v.stem for v in videos])):
         try: safe_id(video_id)
         except IdError as error: raise IdError(f"{video}: {error}, or give it an id with --id") from None
-        if video_id in named:
-            raise IdError(f"{named[video_id]} and {video} would both be called {video_id}: "
+        if other := next((known for known in named if same_id(known, video_id)), None):
+            raise IdError(f"{named[other]} and {video} would both be called {video_id}: "
                           "rename one, or give each its own id with --id")
         named[video_id] = video
     return named
@@ -82,17 +85,18 @@ def set_keywords(
 )->None:
     "Bring `data/keywords.csv` up to date. Raises `TableError` where it is damaged."
     known, path, columns = project.keywords(), project.keywords_csv, ["_id", "keyword_list[0]"]
-    new = {video_id: word for video_id, word in words.items() if known.get(video_id) != word}
+    known = {id_key(video_id): word for video_id, word in known.items()}
+    new = {video_id: word for video_id, word in words.items() if known.get(id_key(video_id)) != word}
     if not new: return
-    table = read_table(path, columns) if path.is_file() else pd.DataFrame(known.items(), columns=columns)
-    table = table[~table["_id"].str.strip().isin(new)]
+    table = read_table(path, columns) if path.is_file() else pd.DataFrame(project.keywords().items(), columns=columns)
+    table = table[~table["_id"].map(id_key).isin(set(map(id_key, new)))]
     write_table(pd.concat([table, pd.DataFrame(new.items(), columns=columns)]).fillna(""), path)
 
 # %% ../nbs/18_pipeline.ipynb #fd76f9d5
 @dataclass
 class Given:
     "What a user hands in beside the videos."
-    box:object = None        # (x, y, width, height) or 'x,y,width,height', for a clip of one scene
+    box:object = None        # (x, y, width, height) or 'x,y,width,height', or that with @FRAME; for a clip of one scene
     boxes:object = None      # DataFrame or .csv: video_id,scene_number,frame,x,y,width,height,kind
     masks:object = None      # folder of masks
     attention:object = None  # folder of attention heatmaps
@@ -101,14 +105,15 @@ class Given:
     placement:object = None  # akv.sources.fixations.Placement: where on the screen the picture was
     ratings:object = None    # file of ratings of the patches that `akv patches` wrote
     rater:object = None      # a callable that rates patches in place of LLaVA
-    clicks:object = ()       # (x, y, kind), 'x,y' or 'x,y,not', in the scene image of a clip of one scene
+    clicks:object = ()       # (x, y, kind), 'x,y' or 'x,y,not', with or without @FRAME, in a clip of one scene
 
     @property
     def one_scene(self)->str: # the options that say where the product is, and for one scene only
         return ' and '.join(['--box']*(self.box is not None) + ['--click']*bool(self.clicks))
 
-    def check(self, videos): # how many
-        "Raise `AkvError` where two are given but one counts, a file is missing, or a box or table cannot be read."
+    def check(self, videos, ids=()): # how many; which, where that is known
+        """Raise `AkvError` where two are given but one counts, a file is missing, a box or table cannot be read, or a table
+        or folder has nothing for any of the videos."""
         for names in (('attention', 'fixations', 'ratings'), ('box', 'boxes', 'masks')):
             named = [f'--{name}' for name in names if getattr(self, name) is not None]
             if len(named) > 1: raise AkvError(f"{' and '.join(named)} were given; give one of them")
@@ -119,30 +124,42 @@ class Given:
             if not isinstance(path, (str, Path)): continue
             if not (Path(path).is_file() if kind == 'file' else Path(path).is_dir()):
                 raise AkvError(f"--{name} {path}: no such {kind}")
-        if self.box is not None: parse_box(self.box)
-        for click in self.clicks or (): parse_click(click)
+        if self.box is not None: parse_box(split_at(self.box)[0])
+        for click in self.clicks or (): parse_click(split_at(click)[0])
         if self.one_scene and videos > 1:
             raise AkvError(f"{self.one_scene} is for one video, and there are {videos}; "
                            "give --boxes FILE, a table with a row for each scene")
-        if self.boxes is not None: read_boxes(self.boxes)
+        if self.boxes is not None:
+            table, name = read_boxes(self.boxes), 'boxes' if hasattr(self.boxes, 'columns') else f'--boxes {self.boxes}'
+            if ids and (none := no_row_of(self.boxes, *ids)):
+                stray_rows(name, table.video_id, ids)      # refuses ids that were spoilt
+                raise AkvError(f"{none}; give the table of these videos, or correct its ids")
+        if isinstance(self.masks, (str, Path)) and len(ids) > 1:
+            for video_id in ids:
+                if any(p.stem.lower().startswith('scene_') for p in Path(self.masks).iterdir() if p.is_file()) \
+                   and not id_folder(Path(self.masks), video_id).is_dir():
+                    raise AkvError(f"--masks {self.masks}: of which video are the masks that lie in it? There are {len(ids)} videos; put "
+                                   f"those of each into a folder of its own, such as {Path(self.masks)/video_id}")
 
     def content(self, video_id): # of one video, to be hashed
-        box = list(map(str, parse_box(self.box))) if self.box is not None else None
+        box = None if self.box is None else [*map(str, parse_box(split_at(self.box)[0])), split_at(self.box)[1]]
+        if box and box[-1] is None: box.pop()
         boxes = boxes_of(read_boxes(self.boxes), video_id).values.tolist() if self.boxes is not None else None
-        folders = [folder and (Path(folder)/video_id if (Path(folder)/video_id).is_dir() else Path(folder))
+        folders = [folder and (own if (own := id_folder(Path(folder), video_id)).is_dir() else Path(folder))
                    for folder in (self.masks, self.attention)]
         tables = [Path(table) if isinstance(table, (str, Path)) else None if table is None else table.to_csv()
                   for table in (self.fixations, self.ratings)]
         contents = [folder and _contents(folder) for folder in folders]
-        clicks = [list(parse_click(click)) for click in self.clicks or ()]
+        clicks = [[*parse_click(what), *[place]*(place is not None)] for what, place in map(split_at, self.clicks or ())]
         return [box, boxes, *contents, *tables, self.columns, repr(self.placement), clicks]
 
-    def as_boxes(self, video_id, scene): # rows of data/boxes.csv, a DataFrame
-        "The box and the clicks of a clip of one scene, as data/boxes.csv has them."
-        rows = [(*parse_box(self.box), 'product')] if self.box is not None else []
-        rows += [(x, y, 0, 0, 'product' if on else 'not') for x, y, on in map(parse_click, self.clicks or ())]
-        places = [dict(zip(BOX_COLUMNS[3:], map(str, row))) for row in rows]
-        return pd.DataFrame([dict(video_id=video_id, scene_number=str(scene), frame='') | place for place in places])
+    def as_boxes(self, video_id, scene, frame_of=lambda given: ''): # rows of data/boxes.csv, a DataFrame
+        "The box and the clicks of a clip of one scene, as data/boxes.csv has them; `frame_of` says in which frame one is."
+        rows = [(frame_of(self.box), *parse_box(split_at(self.box)[0]), 'product')] if self.box is not None else []
+        for click in self.clicks or ():
+            x, y, on = parse_click(split_at(click)[0])
+            rows.append((frame_of(click), x, y, 0, 0, 'product' if on else 'not'))
+        return pd.DataFrame([dict(video_id=video_id, scene_number=str(scene)) | dict(zip(BOX_COLUMNS[2:], map(str, row))) for row in rows])
 
 def _contents(folder):
     "Names and files below a folder, hidden ones left out."
@@ -189,7 +206,9 @@ class Chain:
         "The video of a project's scenes, None where they came as images. Raises `AkvError` for one unknown or gone."
         video = self.project.source_video(video_id)
         if video is None and not self.project.find_scene_images(video_id):
-            raise AkvError(f"{video_id}: not in this project; run `akv scenes VIDEO` first")
+            nearest = nearest_id(video_id, self.project.video_ids())
+            hint = f" (nearest: {nearest})" if nearest else ''
+            raise AkvError(f"{video_id}: not in this project{hint}; run `akv scenes VIDEO` first")
         if video is None or video.is_file(): return video
         raise VideoError(f"{video_id}: its video {video} is not there any more; "
                          f"put it back, or say where it is now: akv scenes NEW_PATH --id {video_id}")
@@ -209,20 +228,51 @@ def scenes(self:Chain, video_id):
             raise IdError(f"{video_id} was cut from {known}, which is gone, and {video} is not as long; {hint}")
     extract_scenes(video, project, video_id, self.settings)
 
+# %% ../nbs/18_pipeline.ipynb #1c558d88
+def _name_images(project, video_id):
+    "Say which image stands for a scene where several came as files."
+    images, several = project.find_scene_images(video_id), 0
+    for path in next(iter(images.values())).parent.iterdir():
+        try: owner, n, _ = parse_scene_name(path.name)
+        except IdError: continue
+        several += n in images and same_id(owner, video_id)
+    if several > len(images):
+        names = ', '.join(path.name for path in list(images.values())[:3])
+        notice(f"{video_id}: {several} images of {len(images)} scene{'s' if images.keys() - {1} else ''}; the first of each stands "
+               f"for its scene: {names}{', ...' if len(images) > 3 else ''}. If another should, move the first away")
+
+# %% ../nbs/18_pipeline.ipynb #cc103d36
+def _where_to_read(project, video_id, scenes):
+    "The scene images of a video, their size, and their frames, for somebody who reads coordinates."
+    images = project.find_scene_images(video_id)
+    first, video = images[int(scenes.index[0])], project.source_video(video_id)
+    height, width = load_image(first).shape[:2]
+    size = f"{width} x {height} pixels, to read coordinates from"
+    if video is None or not video.is_file():
+        return f"Its {f'{len(images)} scene images are' if len(images) > 1 else 'scene image is'} {size}: {first.parent}"
+    times = probe(video).times
+    frames = [f"{n} is frame {i} ({times[i]:.2f} s)" for n, i in zip(scenes.index, scenes.image_frame)]
+    if len(scenes) > 1: return (f"Its {len(scenes)} scene images, {size}: {first.parent}. Each is the middle frame of its scene: "
+                                f"scene {', '.join(frames[:12])}{', ...' if frames[12:] else ''}")
+    return (f"Its scene image, {size}: {first}. It is the middle frame of the scene, {frames[0].partition(' is ')[2]} into the video, not its "
+            "first; for a box read from another frame: --box X,Y,WIDTH,HEIGHT@FRAME (counted from 0), or @SECONDS with an s")
+
 # %% ../nbs/18_pipeline.ipynb #e43059b0
 @patch
 def masks(self:Chain, video_id):
-    "Find the product in every frame. Raises `AkvError` where nothing says it, or one box is given for many scenes."
+    """Find the product in every frame, or in every scene image where there is no video.
+
+    Raises `AkvError` where nothing says it, one box is given for many scenes, or no mask came of it."""
     project, given, source = self.project, self.given, self.settings.keywords.source
     by_keyword = source == 'clipseg' or (source == 'sam2' and project.keywords().get(video_id, '').strip())
-    if not project.scenes_csv(video_id).is_file():   # images came as files; so did masks, unless they are looked for
-        if by_keyword: make_masks(project, video_id, settings=self.settings, source=source)
-        return
-    self.source(video_id)
-    scenes = read_scenes(project, video_id)
-    boxes = read_boxes(given.boxes) if given.boxes is not None else known_boxes(project)
+    if self.source(video_id) is None and project.find_scene_images(video_id): _name_images(project, video_id)
+    scenes = scene_table(project, video_id)
+    boxes = read_boxes(given.boxes, project) if given.boxes is not None else known_boxes(project)
     told = given.one_scene or given.boxes is not None or given.masks is not None
     known = given.one_scene or given.masks is not None or len(boxes_of(boxes, video_id)) or by_keyword
+    if not known and not project.scenes_csv(video_id).is_file() and project.find_keyword_masks(video_id): return   # these came, too
+    if not known: name_stray_boxes(project, video_id, project.boxes_csv if given.boxes is None and len(boxes) else
+                                   boxes if given.boxes is None else given.boxes)
     fault = ''
     if given.one_scene and len(scenes) > 1:
         fault = (f"{video_id} has {len(scenes)} scenes, and {given.one_scene} is for one; give --boxes FILE.csv "
@@ -230,17 +280,14 @@ def masks(self:Chain, video_id):
     elif not known and not project.find_keyword_masks(video_id):
         ways = ways_to_give_masks(video_id).replace(' (', '\n  (').replace(': \n', ':\n')
         need = 'SAM 2 needs a prompt, and ' if source == 'sam2' else ''
-        fault = f"{video_id}: {need}nothing says where the product is. {ways}"
-    if fault:
-        first = project.find_scene_images(video_id)[int(scenes.scene_number.iloc[0])]
-        height, width = load_image(first).shape[:2]
-        count = "scene image" if len(scenes) == 1 else f"{len(scenes)} scene images"
-        frames = ', '.join(f"{n}: {i}" for n, i in zip(scenes.scene_number, scenes.image_frame))
-        raise AkvError(f"{fault}\nIts {count}, {width} x {height} pixels, to read coordinates from: {first.parent} "
-                       f"(scene: frame {frames})")
+        none = '' if given.boxes is None else f"{no_row_of(given.boxes, video_id)}, and "
+        fault = f"{video_id}: {none}{need}nothing says where the product is. {ways}"
+    if fault: raise AkvError(f"{fault}\n{_where_to_read(project, video_id, scenes)}")
     make_masks(project, video_id, given.box, given.boxes, given.masks, self.settings,
                source if source == 'sam2' or (by_keyword and not told) else None, given.clicks or ())
-    if given.one_scene: boxes = given.as_boxes(video_id, scenes.scene_number.iloc[0])
+    if not project.find_keyword_masks(video_id): raise AkvError(f"{video_id}: no mask was made; {ways_to_give_masks(video_id)}")
+    def frame_of(one): return '' if split_at(one)[1] is None else frame_given(project, video_id, one)[1]
+    if given.one_scene: boxes = given.as_boxes(video_id, scenes.index[0], frame_of)
     if given.one_scene or given.boxes is not None: keep_boxes(project, boxes_of(boxes, video_id))
 
 # %% ../nbs/18_pipeline.ipynb #fd491cb7
@@ -279,6 +326,8 @@ def validate(self:Chain, video_ids)->list: # ids of videos with at least one com
     "Check all files of the project and write `valid_scenes.csv`; a video without any complete scene is a fault."
     result = write_valid_scenes(self.project, self.settings.data.max_pixels)
     valid = set(result.valid['video_id'])
+    for reason in result.warnings['reason']:
+        if reason.startswith('stray '): notice(reason.partition(': ')[2])      # rows of tables that belong to nothing
     for video_id in video_ids:
         reasons = result.left_out[result.left_out['video_id'] == video_id]
         why = [f"  scene {row.scene_number}: {row.reason}" for row in reasons.itertuples()]
@@ -361,7 +410,7 @@ def check(self:Chain, video_id):
     uses = self.uses(video_id)
     witness = ALEXNET_WEIGHTS if ALEXNET_WEIGHTS.is_file() else None
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
-    key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS,
+    key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS, VERDICTS,
                        baseline if baseline.is_file() else None, self.settings.video.model_dump(),
                        [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})])
     if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
@@ -374,17 +423,18 @@ def fingerprint(self:Chain, video_id)->str:
     "Hash of all that a video's results depend on."
     p, s, video = self.project, self.settings, self.project.source_video(video_id)
     places = [d for base in (p.data, p.root) if base.is_dir() for d in sorted(base.iterdir()) if d != p.outputs]
-    folders = [d/video_id for d in places if (d/video_id).is_dir()]
+    folders = [own for d in places if d.is_dir() and (own := id_folder(d, video_id)).is_dir()]
     data = [[d.relative_to(p.root).as_posix(), _contents(d)] for d in folders]
     source = [p.relative(video), video if video.is_file() else None] if video else None
-    review = read_table(p.review_csv).to_numpy().tolist() if p.review_csv.is_file() else []
+    review = read_review(p)
+    review = review[review['video_id'] == video_id].to_numpy().tolist()
     weights = [path if path.is_file() else None for path in (ATTENTION_WEIGHTS, ALEXNET_WEIGHTS)]
     parts = ['experiments', 'data', 'keywords', 'attention', 'video', 'editing']
     if s.editing.editor != 'photometric':   # it follows the target heatmaps, with a model that may have been trained anew
         parts.append('model')
         weights += [_contents(folder) for folder in (p.variants(video_id), p.outputs/'training'/'best_model')]
     return content_hash(akv.__version__, weights, source, data, self.given.content(video_id),
-                        p.keywords().get(video_id), [row for row in review if row[0] == video_id],
+                        p.keywords().get(video_id), review,
                         [getattr(s, part).model_dump() for part in parts])
 
 # %% ../nbs/18_pipeline.ipynb #2ecf5fdd
@@ -442,11 +492,12 @@ class RunResult:
             if row['video_id'] in self.videos:
                 lines.append(f"{row['video_id']}, scene {row['scene_number']}: left out, {row['reason']}")
         check = read_check(project)
-        doubtful = check[check['video_id'].isin(self.videos) & (check['status'] == 'track_doubtful')]
+        doubtful = check[check['video_id'].isin(self.videos) & check['status'].isin(FLAGGED)]
         for (video_id, n), _ in doubtful.groupby(['video_id', 'scene_number'], sort=False):
             if frames := doubtful_frames(project, video_id, n):
                 line = line_to_mend(project, video_id, n, frames)
-                lines.append(f"{video_id}, scene {n}: track doubtful in {len(frames)} frames from {frames[0]} on; add "
+                lines.append(f"{video_id}, scene {n}: track flagged in {len(frames)} frames from {frames[0]} on, so that its doses may "
+                             f"be of something beside the product; add "
                              f"{line} to data/boxes.csv, with the box put right, or look at it and accept the scene")
         return lines
 
@@ -476,11 +527,13 @@ def run(
     `AkvError` for what is wrong with the call itself: no videos, ids, keywords or inputs that do not fit, wrong
     settings, or an `output` that is a file."""
     project, named = _project_at(output), name_videos(videos, ids)
+    named = dict(zip(project.own_ids(named), named.values()))
+    rejections(project)      # what cannot be read stops everything: a rejection would be lost
     chain = Chain(project, settings, Given(box, boxes, masks, attention, **given), named, progress)
     video_ids = list(named or project.video_ids())
     if not video_ids: raise AkvError(f"{project.root}: no videos there yet; name the clips to run")
     words, known = keywords_of(video_ids, keyword), project.keywords()
-    chain.given.check(len(video_ids))
+    chain.given.check(len(video_ids), video_ids)
     clear_leftovers(project.root)
     finished = all(words.get(v, known.get(v)) == known.get(v) and chain.is_finished(v) for v in video_ids)
     cut = [] if finished else chain.each(video_ids, chain.scenes)

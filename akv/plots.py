@@ -223,7 +223,7 @@ def dose_plot(
         rows, colour = table[table['variant'] == variant], _variant_colour(variant)
         for name, marker in zip(verifiers, _VERIFIER_MARKERS):
             axes.scatter(x[rows.index], rows[name], s=14, marker=marker, color=colour, alpha=.35, linewidths=0)
-        fills = ['none' if status in ('under_dosed', 'track_doubtful') else colour for status in rows['status']]
+        fills = [colour if status in ('delivered', 'cannot') else 'none' for status in rows['status']]
         axes.scatter(x[rows.index], rows['delivered_alpha'], s=20, zorder=3, edgecolors=colour, facecolors=fills)
     axes.set_xlabel('requested alpha', fontsize=9)
     axes.set_ylabel('delivered alpha', fontsize=9)
@@ -231,7 +231,7 @@ def dose_plot(
     if cannot: axes.set_title(f'{cannot} not shown: could not be edited', fontsize=8)
     def key(label, **style): return Line2D([], [], linestyle='', markersize=5, label=label, **style)
     keys = [key(variant_words(name), marker='o', color=_variant_colour(name)) for name in variants]
-    keys += [key('fell short, or track doubtful', marker='o', color='0.3', markerfacecolor='none')]
+    keys += [key('fell short, or track flagged', marker='o', color='0.3', markerfacecolor='none')]
     keys += [key('seen by ' + variant_words(name.removeprefix('verified_alpha_')), marker=marker, color='0.3', alpha=.4)
              for name, marker in zip(verifiers, _VERIFIER_MARKERS)]
     figure.legend(handles=keys, loc='outside right center', fontsize=8, frameon=False)

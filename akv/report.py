@@ -21,7 +21,7 @@ from .media.decoding import read_frames
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
-from .check import read_check, VERDICTS
+from .check import FLAGGED, read_check, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
@@ -37,7 +37,8 @@ def _digits(value, digits=2, unit=''):
 
 def _percent(share): return _digits(100*share, 1, ' %')
 
-def _badge(status): return f'<span class="badge {status}">{variant_words(status)}</span>'
+def _kind(status): return 'flagged_track' if status in FLAGGED else status     # its class in the style sheet
+def _badge(status): return f'<span class="badge {_kind(status)}">{variant_words(status)}</span>'
 
 # %% ../nbs/17_report.ipynb #d77dfe27
 def _html_table(rows, columns, right=()):
@@ -116,7 +117,7 @@ def _frame_grid(ad):
             row, caption, kind = ad.rows.get((variant, n)), '', ''
             if variant != 'baseline' and (row is None or not row.asked): kind = 'same'
             elif variant != 'baseline':
-                kind, caption = row.status, 'cannot' if row.status == 'cannot' else f'× {_digits(row.delivered_alpha)}'
+                kind, caption = _kind(row.status), 'cannot' if row.status == 'cannot' else f'× {_digits(row.delivered_alpha)}'
             alt = f"scene {n}, {variant_words(variant)}"
             cells.append(_html_figure(ad.edited(variant, n), alt, caption, kind, ad.height))
     grid = f'<div class="frames" style="--scenes:{len(ad.scenes)}">'
@@ -194,7 +195,7 @@ def _ad_html(ad):
     asked, profile = 'Asked against delivered', 'Attention on the product, scene by scene'
     figures = (_html_figure(dose_plot(ad.check), asked,
                             f"<b>{asked}.</b> Filled: within the tolerance (grey bar); "
-                            "hollow: fell short, or the track is doubtful. "
+                            "hollow: fell short, or the track was flagged. "
                             "Pale: what models that took no part in the edit see."),
                _html_figure(temporal_profile(shares, 'share of attention'), profile,
                             f"<b>{profile}.</b> Measured on the edited pictures. "
@@ -217,8 +218,8 @@ def _cards(check):
              (_digits(boost), 'median alpha of the boosts'),
              (_digits(placebo['delivered_alpha'].median()), "the product's alpha under placebo"),
              (f"{check['background_max_abs'].max():g}", 'largest change outside the region, of 255')]
-    doubtful = check[check['status'] == 'track_doubtful'].drop_duplicates(['video_id', 'scene_number'])
-    if len(doubtful): cards.append((len(doubtful), 'scenes with a doubtful track, which do not count as delivered'))
+    doubtful = check[check['status'].isin(FLAGGED)].drop_duplicates(['video_id', 'scene_number'])
+    if len(doubtful): cards.append((len(doubtful), 'scenes with a flagged track, which do not count as delivered'))
     could = dosed[dosed['status'] != 'cannot']
     asked = np.sign(np.log(could['requested_alpha']))
     right = [float((np.sign(np.log(could[c])) == asked).mean()) for c in _witnesses(check)] if len(could) else []
@@ -230,7 +231,7 @@ def _cards(check):
 # %% ../nbs/17_report.ipynb #9cf89fa3
 def _doubtful_rows(project, check):
     "Rows of a table: scenes whose track is doubtful, a picture of the outline there, and what mends it."
-    doubtful, rows = check[check['status'] == 'track_doubtful'], []
+    doubtful, rows = check[check['status'].isin(FLAGGED)], []
     for (video_id, n), _ in doubtful.groupby(['video_id', 'scene_number'], sort=False):
         if not (frames := doubtful_frames(project, video_id, n)):
             rows.append([escape(video_id), n, '–', '', 'mended or accepted since: run <code>akv check</code> again'])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCENE_PATTERN', 'VARIANTS', 'VALID_SCENES_COLUMNS', 'safe_id', 'plain_id', 'id_key', 'same_id', 'spoilt_id',
-           'stray_rows', 'scene_name', 'parse_scene_name', 'Project', 'id_folder', 'scene_files', 'project_of',
-           'resolve_path', 'read_scenes', 'write_provenance', 'StageCache']
+           'nearest_id', 'stray_rows', 'scene_name', 'parse_scene_name', 'Project', 'id_folder', 'scene_files',
+           'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'StageCache']
 
 # %% ../../nbs/study/03_project.ipynb #ff87e487
 import os, re, unicodedata
@@ -106,6 +106,15 @@ def spoilt_id(
     return [name for name in ids if loosely(name) == loosely(text)], "correct the id"
 
 # %% ../../nbs/study/03_project.ipynb #7758c98d
+def nearest_id(
+    text,  # an id that no video has
+    ids,   # those of the videos
+)->str:    # '' where none is like it
+    "The id that was probably meant."
+    import difflib
+    return next(iter(spoilt_id(text, ids)[0] or difflib.get_close_matches(text, ids, 1, .6)), "")
+
+# %% ../../nbs/study/03_project.ipynb #09373ca4
 def stray_rows(
     where,  # the table, as a message names it
     texts,  # the ids in its rows
@@ -114,7 +123,6 @@ def stray_rows(
     """What is to be said of the rows of a table that belong to no video.
 
     Raises `TableError` where a row means one of these videos and its id was spoilt: it names both, and the cure."""
-    import difflib
     ids, keys = list(ids), {id_key(video_id) for video_id in ids}
     counts = {}
     for text in texts:
@@ -128,9 +136,9 @@ def stray_rows(
             others = " (or others like it)" if lost[1:] else ""
             none = "" if id_key(lost[0]) in present else f" and none of {lost[0]}{others}"
             raise TableError(f"{where} has rows of {text}{none}: {why if none else why + f'; is it {lost[0]}?'}")
-        nearest = meant or (difflib.get_close_matches(text, ids, 1, .6) if text else [])
+        nearest = nearest_id(text, ids) if text else ""
         damaged = "a number that a spreadsheet has shortened; " if re.fullmatch(r"\d[.,]\d+e\+\d+", text.lower()) else ""
-        hints = damaged + (f"nearest: {nearest[0]}" if nearest else "")
+        hints = damaged + (f"nearest: {nearest}" if nearest else "")
         named.append((repr(text) if not text.strip() else text) + (f" ({hints.removesuffix('; ')})" if hints else ""))
     if not named: return ""
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""
