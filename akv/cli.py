@@ -149,13 +149,14 @@ def _import_stages():
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
     global keep_settings, project_settings, parse_box, Placement, write_valid_scenes, make_report
     global ALPHAS, possible_doses, proposed_doses
-    global Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
+    global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
     from akv.study.project import Project, read_scenes, VARIANTS
     from akv.study.settings import keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
+    from akv.sources.tracks import doubtful_frames
     from akv.validation import write_valid_scenes
     from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
@@ -349,7 +350,7 @@ def _stage(args, stage, known, done, **options):
     ids = project.own_ids(args.ids) or known(project)
     if not ids and not project.root.is_dir(): raise AkvError(f"{project.root}: there is no such folder")
     if not ids:
-        raise AkvError(f"{project.root}: no videos for this stage yet; run the stage before it first "
+        raise AkvError(project.misplaced() or f"{project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
     through = chain.each(ids, getattr(chain, stage), **options)
     if through and chain.asked: keep_settings(project, chain.settings)
@@ -454,6 +455,9 @@ def _doses(args):
         print(f"  {row.video_id}: boost {row.boost:g}, reduction {row.reduction:g} (scenes: {row.scenes})")
     print(f"for all of them, in settings.yaml:\nexperiments: {{boost_alpha: {proposed.boost.min():g}, reduction_alpha: {proposed.reduction.max():g}}}")
     print(f"scene by scene: {chain.project.doses_csv}")
+    for video_id, n in read_table(chain.project.valid_scenes_csv, ('video_id', 'scene_number'))[['video_id', 'scene_number']].itertuples(index=False):
+        if (not args.ids or video_id in args.ids) and doubtful_frames(chain.project, video_id, int(n)):
+            print(f"  scene {n} of {video_id} counts in this, and its track is flagged: what takes the dose may not be the product")
     return 0
 
 # %% ../nbs/19_cli.ipynb #5d2ac932

@@ -18,7 +18,7 @@ from .study.files import (AkvError, content_hash, IdError, ImageError, locked, n
                              read_table, TableError, whole_number, write_json, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
 from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name, StageCache,
-                               stray_rows, write_provenance)
+                               write_provenance)
 from .study.review import add_review
 from .study.settings import Settings
 from .media.decoding import iter_frames, probe
@@ -94,12 +94,7 @@ def name_stray_boxes(
     boxes,     # DataFrame or .csv, as `make_masks` takes it
 )->None:
     "Name rows of a table of boxes that belong to no video. Raises `TableError` where one means this video and its id was spoilt."
-    name, ids = 'boxes' if hasattr(boxes, 'columns') else boxes, list(read_boxes(boxes).video_id)
-    here = [*project.video_folders(), video_id]
-    stray_rows(name, [text for text in ids if same_id(text, video_id) or not any(same_id(text, known) for known in here)], [video_id])
-    try: strays = stray_rows(name, ids, here)
-    except TableError as error: strays = str(error)       # it is about another video, which stops there
-    if strays: notice(strays)
+    project.tell_strays('boxes' if hasattr(boxes, 'columns') else boxes, read_boxes(boxes).video_id, video_id)
 
 # %% ../nbs/02_keywords.ipynb #fd5152e5
 def _boxes_given(project, video_id, scenes, boxes):
@@ -156,7 +151,7 @@ def _note_frame(project, video_id, box, frame):
     video = project.source_video(video_id) if project is not None else None
     if video is None or not video.is_file() or not frame: return
     notice(f'{video_id}: {box} is read in the scene image, frame {frame} ({probe(video).times[frame]:.2f} s into the video), not in '
-           f'the first frame; of another frame write {box}@FRAME, or @SECONDS with an s, such as {box}@0')
+           f'the first frame; of another frame write {box}@FRAME, counted from 0, or @1.5s for seconds')
 
 # %% ../nbs/02_keywords.ipynb #eb604def
 def _box_given(project, video_id, scenes, given):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, log, notice,
-                             PACKAGE, read_json, read_table, SettingsError, VideoError, write_table)
+                             PACKAGE, read_json, read_table, SettingsError, TableError, VideoError, write_table)
 from .study.images import load_image
 from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
                                nearest_id, StageCache, stray_rows, VARIANTS)
@@ -66,7 +66,9 @@ def keywords_of(
     "The keyword of each video. Raises `AkvError` where their number does not fit, or one is empty."
     video_ids = list(video_ids)
     if keyword is None: return {}
-    if isinstance(keyword, dict): words = keyword
+    if isinstance(keyword, dict):
+        if strays := stray_rows('keywords', keyword, video_ids): notice(strays)
+        words = {next((own for own in video_ids if same_id(own, given)), given): word for given, word in keyword.items()}
     else:
         words = [keyword] if isinstance(keyword, str) else list(keyword)
         if len(words) == 1: words = words*len(video_ids)
@@ -255,7 +257,7 @@ def _where_to_read(project, video_id, scenes):
     if len(scenes) > 1: return (f"Its {len(scenes)} scene images, {size}: {first.parent}. Each is the middle frame of its scene: "
                                 f"scene {', '.join(frames[:12])}{', ...' if frames[12:] else ''}")
     return (f"Its scene image, {size}: {first}. It is the middle frame of the scene, {frames[0].partition(' is ')[2]} into the video, not its "
-            "first; for a box read from another frame: --box X,Y,WIDTH,HEIGHT@FRAME (counted from 0), or @SECONDS with an s")
+            "first; for a box read from another frame: --box X,Y,WIDTH,HEIGHT@FRAME, counted from 0, or @1.5s for seconds")
 
 # %% ../nbs/18_pipeline.ipynb #e43059b0
 @patch
@@ -281,7 +283,9 @@ def masks(self:Chain, video_id):
         ways = ways_to_give_masks(video_id).replace(' (', '\n  (').replace(': \n', ':\n')
         need = 'SAM 2 needs a prompt, and ' if source == 'sam2' else ''
         none = '' if given.boxes is None else f"{no_row_of(given.boxes, video_id)}, and "
-        fault = f"{video_id}: {none}{need}nothing says where the product is. {ways}"
+        lost = project.strange_files('mask', video_id)
+        lost = f" ({project.relative(lost[0])} is named as no scene image that is used.)" if lost else ''
+        fault = f"{video_id}: {none}{need}nothing says where the product is.{lost} {ways}"
     if fault: raise AkvError(f"{fault}\n{_where_to_read(project, video_id, scenes)}")
     make_masks(project, video_id, given.box, given.boxes, given.masks, self.settings,
                source if source == 'sam2' or (by_keyword and not told) else None, given.clicks or ())
@@ -531,7 +535,7 @@ def run(
     rejections(project)      # what cannot be read stops everything: a rejection would be lost
     chain = Chain(project, settings, Given(box, boxes, masks, attention, **given), named, progress)
     video_ids = list(named or project.video_ids())
-    if not video_ids: raise AkvError(f"{project.root}: no videos there yet; name the clips to run")
+    if not video_ids: raise AkvError(project.misplaced() or f"{project.root}: no videos there yet; name the clips to run")
     words, known = keywords_of(video_ids, keyword), project.keywords()
     chain.given.check(len(video_ids), video_ids)
     clear_leftovers(project.root)
@@ -541,8 +545,9 @@ def run(
     set_keywords(project, {v: words[v] for v in cut if v in words})
     for v in cut:
         if v not in words and v not in known:
-            chain.faults[v] = (f"{v}: no keyword; name the product with --keyword WORD, "
-                               f"or add a line to {project.keywords_csv}")
+            try: stray_rows(project.keywords_csv, known, [v]); why = "no keyword"
+            except TableError as error: why = f"no keyword: {error}"      # its id was spoilt there
+            chain.faults[v] = f"{v}: {why}; name the product with --keyword WORD, or add a line to {project.keywords_csv}"
     todo = [v for v in cut if v not in chain.faults and not chain.is_finished(v)]
     made = bool(todo)
     if todo:

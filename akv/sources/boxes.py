@@ -83,6 +83,8 @@ def read_boxes(
 
     Raises `TableError` where it cannot be read or lacks a column."""
     needed, name = [c for c in BOX_COLUMNS if c not in ('frame', 'kind')], 'boxes' if hasattr(boxes, 'columns') else boxes
+    if not hasattr(boxes, 'columns') and str(boxes).lower().endswith(('.json', '.xml', '.txt', '.yaml', '.yml')):
+        raise TableError(f'{boxes}: expected a table (.csv) with the columns {",".join(BOX_COLUMNS)}, a row for each box; export the boxes so')
     table = boxes if hasattr(boxes, 'columns') else read_table(boxes)
     table = table.astype(object).where(table.notna(), '').map(lambda field: str(field).strip())
     called = {str(c).strip().lower().replace('_', ''): c for c in table.columns}

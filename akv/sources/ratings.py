@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from tqdm.auto import tqdm
 from ..study.files import AkvError, clear_leftovers, content_hash, notice, TableError, write_table
 from ..study.images import load_image
-from ..study.project import safe_id, write_provenance
+from ..study.project import safe_id, same_id, write_provenance
 from ..study.settings import Settings
 from .patches import (disc_mask, HIGHEST_SCORE, LOWEST_SCORE, Patches, patches_folder, ratings_file,
                                  read_patches, read_ratings)
@@ -108,7 +108,11 @@ def ratings_heatmaps(
                        f'rated: `akv patches {video_id}` cuts them, and the table has columns patch, rater, '
                        'score (1 to 6)')
     ratings, index = read_ratings(ratings), read_patches(project, video_id)
-    ratings = ratings[ratings.patch.str.split('/').str[0].isin([video_id]) | ratings.patch.isin(index.patch)]
+    owners = ratings.patch.str.split('/').str[0]
+    mine = owners.map(lambda owner: same_id(owner, video_id))
+    project.tell_strays('ratings', owners[ratings.patch.str.contains('/')], video_id)
+    ratings = ratings.assign(patch=ratings.patch.where(~mine, video_id + '/' + ratings.patch.str.split('/', n=1).str[-1]))
+    ratings = ratings[mine | ratings.patch.isin(index.patch)]
     strange = ratings.patch[~ratings.patch.isin(index.patch)]
     if len(strange): notice(f'{video_id}: {len(strange)} ratings are of patches that are not there, such as '
                             f'{strange.iloc[0]}; they do not count')

@@ -385,6 +385,18 @@ def video_ids(self:Project)->list:
     "Ids of the videos that have scene images, sorted as text."
     return [name for name in self.video_folders() if not _id_fault(name) and self.find_scene_images(name)]
 
+# %% ../../nbs/study/03_project.ipynb #62b213c5
+@patch
+def misplaced(self:Project)->str: # a sentence; '' where there is nothing
+    "What is wrong with scene images that are of no video, and where they belong."
+    found = [(path, path.parent/"{video_id}") for path in self.strange_files("image") if _SCENE.fullmatch(path.name)]
+    found += [(path, path.parent.parent/"{video_id}") for name in self.video_folders() if not _id_fault(name) and not self.find_scene_images(name)
+              for path in self.strange_files("image", name) if _SCENE.fullmatch(path.name)]
+    for path, place in found:
+        owner = _SCENE.fullmatch(path.name)["video_id"]
+        return f"{path} lies in no folder of its video; move the images of {owner} to {str(place).format(video_id=owner)}"
+    return ""
+
 # %% ../../nbs/study/03_project.ipynb #d426945b
 @patch
 def own_ids(self:Project,
@@ -395,6 +407,21 @@ def own_ids(self:Project,
     except OSError: folders = []      # may not be read, and whoever reads it says so
     spelled = {id_key(name): name for name in reversed(folders)}
     return [text if text in folders else spelled.get(id_key(text), plain_id(text)) for text in texts]
+
+# %% ../../nbs/study/03_project.ipynb #d90d9402
+@patch
+def tell_strays(self:Project,
+    where,     # the table, as a message names it
+    texts,     # the ids in its rows
+    video_id,  # the video that it is read for
+)->None:
+    "Give notice of rows of no video in this project. Raises `TableError` where one means this video and its id was spoilt."
+    texts, here = list(texts), [*self.video_folders(), video_id]
+    keys, own = {id_key(known) for known in here}, id_key(video_id)
+    stray_rows(where, [text for text in texts if id_key(text) == own or id_key(text) not in keys], [video_id])
+    try: strays = stray_rows(where, texts, here)
+    except TableError as error: strays = str(error)       # it means another video, which stops when its turn comes
+    if strays: notice(strays)
 
 # %% ../../nbs/study/03_project.ipynb #f89d7868
 def project_of(

@@ -7,7 +7,7 @@ __all__ = ['REVIEW_COLUMNS', 'read_review', 'track_hash', 'add_review', 'rejecti
            'accepted_tracks', 'read_video_ratings', 'add_video_rating']
 
 # %% ../../nbs/study/04_review.ipynb #c023db8e
-import contextlib
+import contextlib, os
 from .files import content_hash, locked, read_table, TableError, told_of_stand_ins, whole_number, write_table
 from .project import Project, safe_id, scene_name, stray_rows, VARIANTS
 
@@ -18,7 +18,7 @@ _LATER_COLUMNS = ("reviewer", "track")   # files from before these columns were 
 def _read_rows(path, columns, stripped=()):
     "A table that grows by a row at a time; empty where there is none yet. Blanks around `stripped` fields are removed."
     import pandas as pd
-    if not path.is_file(): return pd.DataFrame(columns=columns, dtype=str)
+    if not os.path.lexists(path): return pd.DataFrame(columns=columns, dtype=str)     # a link that leads nowhere is no empty table
     table = read_table(path, [name for name in columns if name not in _LATER_COLUMNS])
     table = table.reindex(columns=[*columns, *(name for name in table if name not in columns)], fill_value="")
     return table.assign(**{name: table[name].str.strip() for name in stripped})
