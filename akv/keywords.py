@@ -81,7 +81,7 @@ def _refuse_frame(place, frame, n, scenes):
     "Raise `TableError` where a frame is not in its scene."
     scene = scenes.loc[n]
     if scene.start_frame <= frame < scene.end_frame: return
-    frames = f'frames {scene.start_frame} to {scene.end_frame - 1}'
+    frames = f'frames {int(scene.start_frame)} to {int(scene.end_frame) - 1}'
     if scenes.end_frame.max() <= 1: why = 'there is no video here, only scene images: leave the field empty'
     elif not 0 <= frame < scenes.end_frame.max(): why = f'the video has frames 0 to {scenes.end_frame.max() - 1}'
     else: why = f'it is in scene {scenes.index[(scenes.start_frame <= frame) & (frame < scenes.end_frame)][0]}' \
@@ -106,17 +106,18 @@ def _boxes_given(project, video_id, scenes, boxes):
         place = f'{name}, line {line}'
         try:
             click = is_click(row)
+            if '%' in row['x'] + row['width']: raise ValueError('percent; pixels are needed')
             box = parse_click([row['x'], row['y']]) if click else [float(row[c]) for c in BOX_COLUMNS[3:7]]
             n, frame = whole_number(row['scene_number']), whole_number(row['frame']) if row.get('frame') else None
             if n is None or (row.get('frame') and frame is None):
                 raise ValueError(f"scene {row['scene_number']!r}, frame {row.get('frame', '')!r}")
             if n not in scenes.index: raise KeyError
             numbers[place] = (float(row['x']), float(row['y']), 0, 0) if click else box
-            if not click and max(box) > 1: box = parse_box(box)      # parts of the picture are refused below
+            if not click and max(box) > 1: box = parse_box([row[c] for c in BOX_COLUMNS[3:7]])   # parts of the picture are refused below
             if frame is None: frame = int(scenes.loc[n].image_frame)
         except KeyError:
             number = row['scene_number']
-            raise TableError(f'{place}: scene {number} is not among the scenes {spans(sorted(scenes.index))}') from None
+            raise TableError(f'{place}: scene {number} is not among the scenes ({spans(sorted(scenes.index))})') from None
         except (ValueError, AkvError) as error:
             raise TableError(f'{place}: a field is not a number or the box is empty ({error})') from error
         kind = row.get('kind') or 'product'

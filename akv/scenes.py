@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from .study.files import content_hash, notice, TableError, write_table
 from .study.images import save_image
-from .study.project import Project, read_scenes, safe_id, StageCache, write_provenance
+from .study.project import plain_id, Project, read_scenes, safe_id, StageCache, write_provenance
 from .study.settings import Settings
 from .media.decoding import iter_frames, probe
 
@@ -53,7 +53,7 @@ def detect_scenes(
 def extract_scenes(
     video,            # video file
     project:Project,  # the study to write to
-    video_id=None,    # text; None: the file's name without suffix
+    video_id=None,    # text; None: the file's name without suffix, and without blanks at its ends
     settings=None,    # akv.study.settings.Settings; None: the defaults
 ):                    # DataFrame as from `detect_scenes`
     """Cut a video into scenes: writes an image for each, `scenes.csv` and `provenance.json`.
@@ -61,7 +61,7 @@ def extract_scenes(
     Does nothing if that was done already. Raises `VideoError` where the video cannot be read, `IdError` for an unsafe
     id."""
     video, chosen = Path(video), (settings or Settings()).video
-    video_id = safe_id(video.stem if video_id is None else video_id)
+    video_id = safe_id(plain_id(video.stem) if video_id is None else video_id)
     options = dict(cut_threshold=chosen.cut_threshold, min_scene_seconds=chosen.min_scene_seconds)
     info, cache, source = probe(video), StageCache(project), project.relative(video)
     key = content_hash(video, source, options)

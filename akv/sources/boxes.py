@@ -101,6 +101,7 @@ def read_boxes(
     if missing:
         raise TableError(f'{name}: no column {", ".join(missing)} (found: {", ".join(map(str, table.columns))}); needed are '
                          f'{",".join(needed)} (and frame, kind), or xmin,ymin,xmax,ymax in place of x,y,width,height')
+    if 'kind' in table: table = table.assign(kind=table.kind.str.lower())
     return table if project is None else table.assign(video_id=project.own_ids(table.video_id))
 
 # %% ../../nbs/sources/01_boxes.ipynb #68a912a4
@@ -192,7 +193,7 @@ def look_at_boxes(
             raise AkvError(f'{place}: {x:g},{y:g},{w:g},{h:g} look like parts of the picture, and pixels are needed: if x and y are of '
                            f'the top left corner, they are {box(x*width, y*height, w*width, h*height)} ({picture})')
     def over(x, y, w, h): return max((x + w - width)/width, (y + h - height)/height, -x/width, -y/height)
-    def as_corners(x, y, w, h): return x < w <= width*1.02 and y < h <= height*1.02
+    def as_corners(x, y, w, h): return 0 <= x < w <= width*1.02 and 0 <= y < h <= height*1.02
     if all(as_corners(*known_box) for known_box in known) and any(over(*known_box) > .1 for known_box in known):
         place, (x, y, w, h) = max(boxes.items(), key=lambda item: over(*item[1]))
         raise AkvError(f'{place}: a box {w:g} wide and {h:g} high at {x:g},{y:g} leaves the picture ({picture}). Are these corners? '

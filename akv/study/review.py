@@ -39,7 +39,7 @@ def read_review(
     Raises `TableError` where the file is damaged, or is one of another kind."""
     table = _read_rows(told_of_stand_ins(project.review_csv), REVIEW_COLUMNS, ("scene_number", "decision"))
     numbers = [text if (n := whole_number(text)) is None else str(n) for text in table["scene_number"]]   # 1.0 of a spreadsheet
-    return table.assign(video_id=project.own_ids(table["video_id"]), scene_number=numbers, decision=table["decision"].str.lower())
+    return table.assign(video_id=project.own_ids(table["video_id"]), scene_number=numbers, decision=table["decision"].str.lower().replace(dict(accepted="accept", rejected="reject")))
 
 # %% ../../nbs/study/04_review.ipynb #9feff6f2
 def track_hash(
