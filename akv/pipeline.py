@@ -293,6 +293,11 @@ def masks(self:Chain, video_id):
     def frame_of(one): return '' if split_at(one)[1] is None else frame_given(project, video_id, one)[1]
     if given.one_scene: boxes = given.as_boxes(video_id, scenes.index[0], frame_of)
     if given.one_scene or given.boxes is not None: keep_boxes(project, boxes_of(boxes, video_id))
+    kept = boxes_of(known_boxes(project), video_id) if given.one_scene else []
+    if len(kept) > len(boxes): # a box in another frame, from an earlier call: perhaps it was meant to be replaced
+        frames = sorted({frame or 'of the scene image' for frame in set(kept.frame) - set(boxes.frame)})
+        if frames: notice(f"{video_id}: beside what was given, data/boxes.csv has boxes or clicks of frame {', '.join(frames)} from before, "
+                          "and they count, too; take their rows out if they are wrong")
 
 # %% ../nbs/18_pipeline.ipynb #fd491cb7
 @patch
