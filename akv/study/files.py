@@ -202,18 +202,24 @@ def whole_number(
 
 # %% ../../nbs/study/01_files.ipynb #26698b7e
 def told_of_stand_ins(
-    path:Path,  # a table that akv reads where it is there
-)->Path:        # the same path
-    """Say that a file of another kind lies beside a table that akv reads, with its name.
+    path:Path,       # a table in a folder `data` that akv reads where it is there
+    stop:bool=False, # whether nothing may go on without what a file in its place says
+)->Path:             # the same path
+    """Say that a file of another kind, or in another place, has the name of a table that akv reads.
 
-    Raises `TableError` where it lies in its place: what it says would be lost."""
+    Raises `TableError` where it lies in the table's place and `stop`."""
     names = [p.name for p in sorted(path.parent.iterdir()) if p.name != path.name and not p.name.startswith((".", "~"))
-             and (p.stem.lower() == path.stem and p.suffix.lower() in (".csv", ".xlsx", ".xls", ".ods", ".numbers", ".tsv", ".txt")
+             and (p.stem.lower() == path.stem and p.suffix.lower() in (".csv", ".xlsx", ".xls", ".ods", ".numbers", ".tsv")
                   or p.name.lower() == f"{path.name}.csv")] if path.parent.is_dir() else []
+    if (beside := path.parent.parent/path.name).is_file() and path.parent.name == "data":
+        notice(f"{beside} is not read; if it is this study's, move it to {path}")
     if not names: return path
     cure = f"save it as 'CSV UTF-8' under the name {path.name}, or move it away"
-    if not path.is_file(): raise TableError(f"{path.parent/names[0]} is not read, and there is no {path.name}; {cure}")
-    notice(f"{path.parent/names[0]} is not read, {path.name} is; if it is the newer one, {cure}")
+    if not path.is_file():
+        fault = f"{path.parent/names[0]} is not read, and there is no {path.name}; {cure}"
+        if stop: raise TableError(fault)
+        notice(fault)
+    else: notice(f"{path.parent/names[0]} is not read, {path.name} is; if it is the newer one, {cure}")
     return path
 
 # %% ../../nbs/study/01_files.ipynb #a92056b0

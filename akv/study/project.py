@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 import akv
-from .files import AkvError, IdError, notice, read_json, read_table, TableError, write_json
+from .files import AkvError, IdError, notice, read_json, read_table, TableError, told_of_stand_ins, write_json
 
 # %% ../../nbs/study/03_project.ipynb #3041de65
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -450,6 +450,7 @@ def keywords(self:Project)->dict:
     "The product of each video, {id: word}; {} without a file. Raises `TableError` where the file is damaged."
     places = [base/name for base in (self.data, self.root) for name in ("keywords.csv", "keywords.json")]
     path, pairs, words = next((p for p in places if p.is_file()), None), [], {}
+    if path is None: told_of_stand_ins(self.keywords_csv)
     if path and path.suffix == ".csv":
         table = read_table(path, ("_id", "keyword_list[0]"))
         pairs = zip(table["_id"], table["keyword_list[0]"])

@@ -37,7 +37,7 @@ def read_review(
     """All decisions, oldest first, with the project's spelling of ids; an empty table where there are none.
 
     Raises `TableError` where the file is damaged, or is one of another kind."""
-    table = _read_rows(told_of_stand_ins(project.review_csv), REVIEW_COLUMNS, ("scene_number", "decision"))
+    table = _read_rows(told_of_stand_ins(project.review_csv, stop=True), REVIEW_COLUMNS, ("scene_number", "decision"))
     numbers = [text if (n := whole_number(text)) is None else str(n) for text in table["scene_number"]]   # 1.0 of a spreadsheet
     return table.assign(video_id=project.own_ids(table["video_id"]), scene_number=numbers, decision=table["decision"].str.lower().replace(dict(accepted="accept", rejected="reject")))
 
