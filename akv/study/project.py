@@ -137,7 +137,8 @@ def stray_rows(
             none = "" if id_key(lost[0]) in present else f" and none of {lost[0]}{others}"
             raise TableError(f"{where} has rows of {text}{none}: {why if none else why + f'; is it {lost[0]}?'}")
         nearest = nearest_id(text, ids) if text else ""
-        damaged = "a number that a spreadsheet has shortened; " if re.fullmatch(r"\d[.,]\d+e\+\d+", text.lower()) else ""
+        shortened = re.fullmatch(r"\d[.,]\d+e\+\d+", text.lower()) or (text.isdecimal() and len(text) > 15 >= len(text.rstrip("0")))
+        damaged = "a number that a spreadsheet has shortened; " if shortened else ""
         hints = damaged + (f"nearest: {nearest}" if nearest else "")
         named.append((repr(text) if not text.strip() else text) + (f" ({hints.removesuffix('; ')})" if hints else ""))
     if not named: return ""
