@@ -306,7 +306,7 @@ def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; bef
 
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
-    def __init__(self, frames, masks, regions, model, bounds, grade=False, light=None): # light: a box, for reach `scene`
+    def __init__(self, frames, masks, regions, model, bounds, grade=False):
         self.model, self.grade = model, grade
         self.bounds = list(bounds)[:len(OPERATIONS)] if grade else list(bounds)
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
@@ -319,7 +319,7 @@ class _Search:
         with torch.inference_mode(): log_p = model.late(*model.early(x))
         self.weights = tuple(torch.stack(w) for w in zip(*(share_weights(M, log_p.shape[1:]) for M in masks)))
         self.before = self.log_odds(log_p)
-        self.light = light if len(self.bounds) > len(OPERATIONS) else None
+        self.light = _light_box(regions) if len(self.bounds) > len(OPERATIONS) else None
         self.far = _far_off(self.light, h, w) if self.light else None
         self.pivot = float((self.p.lab[:, :1] * self.region).sum() / self.region.sum().clamp_min(1e-6))
         self.free = torch.arange(len(self.bounds)) < (_POINTWISE if grade else len(self.bounds))
@@ -357,8 +357,11 @@ def figure_ground(
 
 # %% ../../nbs/editors/03_photometric.ipynb #e2e37756
 @patch
-def prepare(self:_Search):
-    "The metric G of visible change, and how far each value may go: (low, high)."
+def prepare(self:_Search, lead=None):
+    "The metric G of visible change, and how far each value may go: (low, high); or those of another search."
+    if lead is not None:
+        self.G, self.low, self.high = lead.G, lead.low, lead.high
+        return self
     n = len(self.free)
     unit = .25 * torch.eye(n)
     with torch.inference_mode():
@@ -483,10 +486,11 @@ def fit_dose(
     target, before = math.log(alpha), mean_share(frames, masks, model)
     best = _Fit(PhotometricEdit(bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
     if not target: return best
-    middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
-    search = _Search(frames[middle], masks[middle], regions[middle], model, bounds, light=_light_box(regions)).prepare()
-    z, taken, offset = search.start(target, level), 0, 0.
-    for _ in range(3):                               # a small picture leads, full-size pixels of all frames decide
+    middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
+    lead = _Search(frames[middle], masks[middle], regions[middle], model, bounds).prepare()
+    search = _Search(frames, masks, regions, model, bounds).prepare(lead) if len(frames) > 1 else lead
+    z, taken, offset = lead.start(target, level), 0, 0.
+    for _ in range(3):                               # small pictures lead, full-size pixels decide
         z, reached, n = search.towards(z, target - offset, level, steps, tolerance / 2)
         taken += n
         edit = search.edit(z)
@@ -494,7 +498,7 @@ def fit_dose(
         error = math.log(fit.delivered_alpha) - target
         if abs(error) < abs(math.log(best.delivered_alpha) - target): best = fit
         if abs(error) < tolerance or abs(reached - target + offset) > tolerance: break
-        offset = math.log(fit.delivered_alpha) - reached   # aim beside the target by what one small picture gets wrong
+        offset = math.log(fit.delivered_alpha) - reached   # aim beside the target by what small pictures get wrong
     best.steps = taken
     return _within(best, frames, masks, regions, model, level)
 
