@@ -496,9 +496,21 @@ def _attention(args):
         raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder "
                        "of them")
     def done(project):
-        seen = [f"{v}: {words}" for v in args.ids or project.video_ids() if (words := viewer_words(project, v))]
+        ids = args.ids or project.video_ids()
+        if args.attention_source == 'model': _tell_kept_maps(project, ids)
+        seen = [f"{v}: {words}" for v in ids if (words := viewer_words(project, v))]
         return '; '.join([f"heatmaps in {project.data/'attention_heatmap'}", *seen])
     return _stage(args, 'attention', Project.video_ids, done)
+
+def _tell_kept_maps(project, ids):
+    "Say which videos have heatmaps that `--source model` leaves as they are."
+    from akv.study.files import notice, read_json
+    for v in ids:
+        folder = project.attention_heatmap(v, 1).parent
+        if not (folder/'provenance.json').is_file(): continue
+        kept = sorted(set(read_json(folder/'provenance.json')['settings'].get('maps', {}).values()) - {'predicted', None})
+        if kept: notice(f"{v}: heatmaps from {', '.join(kept)} are there and are kept, not predicted; delete {folder} to "
+                        "have the model make them")
 
 # %% ../nbs/19_cli.ipynb #27ed806b
 @_command('which scenes are complete, and what the others lack', 'akv validate --output my_ads', 'settings', 'output')

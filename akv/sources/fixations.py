@@ -139,6 +139,9 @@ def place_fixations(
             if where.y_up: origin = 'centre-up'
             else: notice("fixations in degrees are read with y down; if it is up, say so: origin='centre-up'",
                          key='degrees_up')
+        if unit == 'degrees' and not (pixels_per_degree or where.degree()):
+            raise FixationError("the fixations are in degrees, and how large a degree was is not known; give "
+                                "pixels_per_degree, or a Placement with distance_cm and screen_cm")
         per_degree = degree_pixels(shape, pixels_per_degree, where, picture_degrees) if unit == 'degrees' else 0.
         points = seen['x'].to_numpy(float), seen['y'].to_numpy(float)
         x, y, on_screen = _on_picture(*points, unit, frame, origin, shape, where, per_degree)
@@ -241,9 +244,10 @@ def scene_fixations(
     import pandas as pd
     time, duration = table['time'].to_numpy(float), table['duration'].to_numpy(float)
     if len(time) and not np.isfinite(time).any():
-        raise FixationError("the fixations have no times, so their scenes are not known; export the time stamps too "
-                            "(and the onset of the video, where they count from the start of the recording: "
-                            "columns={'onset': '…'}), or say which scene they are of: stimuli=1")
+        raise FixationError("the fixations have no times that count from the video's first frame, so their scenes are "
+                            "not known. Where their file counts from the start of the recording, as Pupil's do, add a "
+                            "column with the time at which the video began there, and name it: columns={'onset': '…'}; "
+                            "where it has none, export the time stamps. Or say which scene they are of: stimuli=1")
     parts = [table[:0].assign(scene_number=0)]
     for row in scenes.itertuples():
         start, end = float(row.start_s), float(row.end_s)
@@ -340,6 +344,14 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
             raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name "
                                 f"of one of the project's videos or scenes ({', '.join(project.video_ids()[:4])})")
     named = set() if isinstance(stimuli, (str, int)) else set(map(_same_id, stimuli or {}))
+    if isinstance(stimuli, (str, int)) and len(kinds) > 1:
+        own = [name for name in kinds if shown_in(name, video_id) is not None]
+        rest = [name for name in kinds if name not in own]
+        if own and rest:
+            raise FixationError(f"stimuli={stimuli!r} would count {', '.join(map(repr, rest[:4]))} as {video_id}, too, "
+                                f"beside {own[0]!r}, which is; leave it out, or name those that are: "
+                                f"stimuli={{{rest[0]!r}: {stimuli!r}}}")
+        notice(f"{video_id}: all stimuli of the fixations count as {stimuli}: {', '.join(map(repr, sorted(kinds)[:8]))}")
     if unknown := named - set(map(_same_id, kinds)):
         raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have "
                             f"(found: {', '.join(map(repr, sorted(kinds)[:8]))}); correct it")

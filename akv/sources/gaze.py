@@ -43,6 +43,7 @@ def _content(path):
     kind = next((suffix for magic, suffix in _MAGIC if content.startswith(magic)), path.suffix.lower())
     if content[:2] == b'PK' and kind not in ('.ods', '.zip'): kind = '.xlsx'
     if kind == '.json' and not content.lstrip()[:1] in (b'{', b'['): kind = ''
+    if kind == '.xls' and not content.startswith(b'\xd0\xcf'): kind = ''     # Data Viewer calls its text so
     if kind in _BINARY: raise TableError(f"{path}: {_BINARY[kind]}")
     return content
 
@@ -179,6 +180,8 @@ def _sheet_of(path, chosen):
     if len(sheets) > 1: notice(f"{path}: the sheet {next(iter(gaze))} is read, of {', '.join(sheets)}")
     return next(iter(gaze.values()))
 
+_IDF_EVENTS = 'the text of SMI\'s event detector; export the fixations in BeGaze (Event Statistics, single events)'
+
 class _Export:
     "A table whose columns are found by name, whatever unit stands behind it."
     def __init__(self, path, columns=None):
@@ -194,11 +197,18 @@ class _Export:
             else:
                 header = text.lstrip('\r\n').split('\n', 1)[0]
                 self.delimiter = '\t' if '\t' in header else max(';,', key=header.count)
-            reader = csv.reader(io.StringIO(text, newline=''), delimiter=self.delimiter)
+                if not re.search(r'[\t;,]', header) and ' ' in header.strip(): self.delimiter = ' '
+            if re.search(r'^Table Header for Fixations', text[:20_000], re.M): raise TableError(f"{path}: {_IDF_EVENTS}")
+            blank = dict(skipinitialspace=True) if self.delimiter == ' ' else {}
+            reader = csv.reader(io.StringIO(text, newline=''), delimiter=self.delimiter, **blank)
             numbered = ((reader.line_num, row) for row in reader)
         filled = ((n, row) for n, row in numbered if any(field.strip() for field in row))
         try:
             self.names, self.lines = [name.strip() for name in next(filled, (0, ()))[1]], []
+            filled = list(filled)
+            if len(filled) > 1 and {len(row) for _, row in filled} == {len(self.names) + 1} \
+                    and [row[0].strip() for _, row in filled] == [str(i + 1) for i in range(len(filled))]:
+                self.names.insert(0, '')        # R's write.table gives its column of row names no header
             if not self.names: raise TableError(f"{path}: empty; export it again")
             _check_kind(path, self.names, self.chosen)
             wanted = [(i, []) for i, name in enumerate(self.names)
@@ -211,7 +221,11 @@ class _Export:
                 self.lines.append(line)
         except csv.Error as error:
             raise TableError(f"{path}: line {reader.line_num}: {error}; correct it or export the file again") from error
-        self.columns = {self.names[i]: np.array(column, object) for i, column in wanted}
+        self.columns, self.commas, self.dots = {}, None, None
+        for i, column in wanted:
+            if column != list(self.columns.get(self.names[i], column)):
+                raise TableError(f"{path}: two columns are called {self.names[i]}, and differ; rename one or leave it out")
+            self.columns[self.names[i]] = np.array(column, object)
 
     def find(self, role, *bases, units=None):
         "The file's name of a column, or None: the one chosen for its role, else the first of the known ones."
@@ -242,7 +256,14 @@ class _Export:
         if name is None: return np.full(len(self.lines), np.nan)
         text = pd.Series(self.text(name), dtype=str)
         missing = text.str.lower().isin(_MISSING)
-        if self.delimiter != ',': text = text.str.replace(r'^(-?\d*),(\d+)$', r'\1.\2', regex=True)
+        if self.delimiter != ',':
+            for mark in ('commas', 'dots'):
+                found = text[text.str.fullmatch(r'-?\d*,\d+' if mark == 'commas' else r'-?\d+(\.\d{3})+')]
+                if len(found): setattr(self, mark, f"{found.iloc[0]!r} in column {name}")
+            if self.commas and self.dots:
+                raise TableError(f"{self.path}: {self.commas} has a decimal comma, {self.dots} a dot: does that part "
+                                 "thousands? Save the table without, or with one kind of decimal sign")
+            text = text.str.replace(r'^(-?\d*),(\d+)$', r'\1.\2', regex=True)
         values = pd.to_numeric(text.str.removesuffix('%').mask(missing), errors='coerce').to_numpy(float)
         wrong = np.flatnonzero(~np.isfinite(values) & ~missing.to_numpy())
         if not len(wrong): return values
@@ -345,12 +366,12 @@ def _one_row_each(rows, number=None):
         new = who | _changes(length)
         if timed:
             varies = rows.groupby('who')['time'].transform('nunique').to_numpy() > 1
-            first = np.where(new, time, np.nan)
-            first = pd.Series(first).ffill().to_numpy()
             gap = np.r_[np.inf, np.diff(time)]
-            during = (gap > 0) & (gap < .5 * length) & (time < first + length)    # two at the same time there cannot be
-            again = during & (~place | (rows['duration'].nunique() > 1)) | (gap == 0) & (~place | varies)
-            new |= ~again
+            soon = (gap > 0) & (gap < .5 * length) & (~place | (rows['duration'].nunique() > 1))
+            same, over = (gap == 0) & (~place | varies), -np.inf
+            for i in range(len(new)):   # two at the same time there cannot be
+                new[i] |= not (same[i] or soon[i] and time[i] < over)
+                if new[i]: over = time[i] + length[i] * (1 - 1e-6)
         else: new |= place
     else: return rows
     if new.all(): return rows
@@ -437,14 +458,28 @@ def _plain_unit(export, x, y, points, units, placement, size, frame):
     return 'pixels'
 
 # %% ../../nbs/sources/10_gaze.ipynb #bf768dba
+def _plain_pair(export):
+    "The columns of x and y, which are named alike; where there are more of them, the first, and a notice."
+    x, y = (export.need(axis, *_PLAIN[axis]) for axis in 'xy')
+    if {'x', 'y'} & set(export.chosen): return x, y
+    known = {axis: set(map(_plainly, _PLAIN[axis])) for axis in 'xy'}
+    found = {axis: [n for n in dict.fromkeys(export.names) if _plainly(_split_unit(n)[0]) in known[axis]] for axis in 'xy'}
+    pairs = [(a, b) for a in found['x'] for b in found['y'] if re.sub('x', 'y', a.lower()) == re.sub('x', 'y', b.lower())]
+    if len(pairs) < 2: return x, y
+    x, y = next((p for p in pairs if p[0] == x), pairs[0])
+    notice(f"{export.path}: {x} and {y} are read; {', '.join(a for a, _ in pairs if a != x)} and its y could be, too. If "
+           f"they are meant, name them: columns={{'x': '{next(a for a, _ in pairs if a != x)}', 'y': '…'}}")
+    return x, y
+
 def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_units='auto', origin='auto',
                 samples=None, placement=None, size=None):
     import pandas as pd
-    x, y = (export.need(axis, *_PLAIN[axis]) for axis in 'xy')
+    x, y = _plain_pair(export)
     role = {name: export.find(name, *names) for name, names in _PLAIN.items() if name not in ('x', 'y')}
     rows = pd.DataFrame(dict(stimulus=export.text(role['stimulus']), subject=export.text(role['subject']),
                              x=export.numbers(x), y=export.numbers(y), time=export.numbers(role['time']),
                              duration=export.numbers(role['duration'])))
+    rows[['x', 'y']] = _without_lost(export.path, rows, -1)
     rows['who'], rows['eye'] = rows.subject + '\n' + rows.stimulus, export.text(role['eye'])
     rows['number'] = export.text(role['number']) if role['number'] else ''
     start, length = role['time'], role['duration']
@@ -475,12 +510,14 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
         scale = _duration_clock(export, length, rows.duration.to_numpy(), time_units, duration_units)
         rows['duration'] *= scale
         if np.isfinite(rows.duration).any(): typical = np.nanmedian(rows.duration)
-    if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps) \
-            and any(.0004 < np.median(steps) * seconds < .15 for seconds in _SECONDS_IN.values()):
-        raise TableError(f"{export.path}: a row every {np.median(steps):.3g} in {start}, and no duration: raw samples "
-                         f"of gaze, not fixations. {_OF_SAMPLES}; and say the clock: time_units='s', 'ms', 'us' or "
-                         "'ns'")
-    if start: rows['time'] *= _start_clock(export, start, time_units, steps, typical, scale)
+    scale_of_start = 0.
+    if start and not length and time_units == 'auto' and not _split_unit(start)[1] and _regular(steps):
+        rate = [u for u in ('s', 'ms', 'us', 'ns') if .0004 < np.median(steps) * _SECONDS_IN[u] < .15]
+        if rate:
+            scale_of_start = _SECONDS_IN[rate[0]]   # trackers take 7 to 2500 samples a second, in one clock only
+            notice(f"{export.path}: {start} does not say its unit; taken as {rate[0]}, for samples of gaze follow each "
+                   f"other after {np.median(steps):.3g}")
+    if start: rows['time'] *= scale_of_start or _start_clock(export, start, time_units, steps, typical, scale)
     number = rows.number.to_numpy() if (rows.number != '').any() else None
     before, rows = len(rows), _one_row_each(rows, number)
     if len(rows) < before:
@@ -490,9 +527,17 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
     frame, origin = _plain_frame(export, x, frame, origin, placement)
     unit = _plain_unit(export, x, y, (rows.x.to_numpy(), rows.y.to_numpy()), units, placement, size, frame)
     if origin == 'auto': origin = 'centre' if unit == 'degrees' else 'top-left'
+    if origin == 'top-left': rows[['x', 'y']] = _without_lost(export.path, rows, 0)
     if unit == 'percent': rows['x'], rows['y'], unit = rows.x / 100, rows.y / 100, 'fractions'
     return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, unit, frame,
                           origin).reset_index(drop=True)
+
+def _without_lost(path, rows, mark):
+    "x and y; NaN where both are the number by which many programs say that the eye was lost."
+    lost = (rows.x == mark) & (rows.y == mark)
+    if lost.any(): notice(f"{path}: x and y are both {mark} in {lost.sum()} of {len(rows)} rows: the eye was lost; "
+                          "they are taken as missing")
+    return rows[['x', 'y']].mask(lost)
 
 def _plain_frame(export, x, frame, origin, placement):
     "What a plain table's x and y refer to, and from where they count."
@@ -558,7 +603,8 @@ def _tobii_points(export, stimulus):
     x, y = map(export.numbers, names)
     if unit == 'fractions': return x, y, unit, frame
     kind = 'presented' if frame == 'screen' else 'original'
-    def of_medium(what): return export.numbers(export.find(what, f'{kind} media {what}'))
+    def of_medium(what):    # Tobii Studio: MediaWidth and MediaHeight
+        return export.numbers(export.find(what, f'{kind} media {what}') or export.find(what, f'media {what}'))
     left, top = map(of_medium, ('position x', 'position y')) if frame == 'screen' else (0, 0)
     u, v = (x - left) / of_medium('width'), (y - top) / of_medium('height')
     found = np.isfinite(x + y) & (stimulus != '')
@@ -601,10 +647,11 @@ def _tobii_fixations(export, rows, unit, frame, time_units):
 def _tobii_snapshots(export, time_units):
     "Fixations mapped to snapshots: a group of columns for each, with its name in brackets."
     for name in export.names:
-        if not (found := re.fullmatch(r'mapped fixation x \[(.*)\]', name, re.I)): continue
+        def bare(name): return re.sub(r'(\]) \[mcs px\]$', r'\1', name.lower())     # a unit may stand behind
+        if not (found := re.fullmatch(r'mapped fixation x \[(.*?)\](?: \[mcs px\])?', name, re.I)): continue
         def column(what):
             wanted = f'mapped {what} [{found[1]}]'.lower()
-            return next((n for n in export.names if n.lower() == wanted), None)
+            return next((n for n in export.names if bare(n) == wanted), None)
         parts = column('eye movement type'), column('eye movement type index') or column('eye movement index')
         if None in (*parts, column('fixation y')):
             raise TableError(f"{export.path}: {name} is there, but not all of Mapped fixation Y, Mapped eye movement "
@@ -620,8 +667,13 @@ def _read_tobii(export, time_units='auto', **_):
                            'media name')
     kind, index = (export.need(name, name, older) for name, older in (('eye movement type', 'gaze event type'),
                                                                       ('eye movement type index', 'fixation index')))
+    of_camera = _plainly(_split_unit(stimulus)[0]) == 'recordingmedianame'
     stimulus = export.text(stimulus)
     x, y, unit, frame = _tobii_points(export, stimulus)
+    if of_camera and frame == 'picture':
+        raise TableError(f"{export.path}: fixations in the recording's own video (Recording media name), for glasses "
+                         "that of their camera, not in the ad; map them to a snapshot of the ad in Pro Lab and export "
+                         "Mapped fixation X and Y, Mapped eye movement type and its index")
     rows = _tobii_samples(export, kind, index, stimulus, x, y)
     return _tobii_fixations(export, rows, unit, frame, time_units)
 
@@ -635,7 +687,9 @@ def _read_eyelink(export, **_):
         notice(f"{export.path}: no column says what was shown; {stimulus} is used. If another does, name it: "
                "columns={'stimulus': '…'}")
     stimulus, subject = export.text(stimulus), export.text(subject)
-    return tidy_fixations(stimulus, subject, start / 1000, x, y, duration / 1000, 'pixels', 'screen')
+    good = _one_eye(export.path, subject, stimulus, export.text(export.find('eye', 'eye_used')))
+    table = tidy_fixations(stimulus, subject, start / 1000, x, y, duration / 1000, 'pixels', 'screen')
+    return table[good].reset_index(drop=True)
 
 # %% ../../nbs/sources/10_gaze.ipynb #5bf14d32
 def _read_asc(export, **_):
@@ -772,6 +826,11 @@ def _open(path, columns=None):
         ' ')
     return _Asc(path, columns) if asc else _Export(path, columns)
 
+def _is_text_xls(path):
+    "Whether it is a table of text that is called .xls, as Data Viewer writes its reports."
+    if path.suffix.lower() != '.xls': return False
+    with open(path, 'rb') as file: return file.read(2) != b'\xd0\xcf'
+
 def _files_of(paths):
     "The files to read: those given, and those in folders; what is passed over is said."
     found, passed = [], []
@@ -779,8 +838,8 @@ def _files_of(paths):
         if not path.is_dir(): found.append(path); continue
         for below in (path.glob('*'), path.rglob('*')):     # in the folder itself; if there is none, below it
             files = sorted(p for p in below if p.is_file() and p.name[0] not in '.~')
-            good = [p for p in files if p.suffix.lower() in _SUFFIXES]
-            passed += [p for p in files if p.suffix.lower() in _BINARY and p not in passed]
+            good = [p for p in files if p.suffix.lower() in _SUFFIXES or _is_text_xls(p)]
+            passed += [p for p in files if p.suffix.lower() in _BINARY and p not in (*passed, *good)]
             if good: break
         if not good:
             hint = f"; {passed[0].name} is {_BINARY[passed[0].suffix.lower()]}" if passed else ''
@@ -878,6 +937,10 @@ def read_fixations(
         table['subject'] = table['subject'].where(table['subject'] != '', names[file])
         if maker == 'plain' and export.find('subject', *_PLAIN['subject']) is None:
             notice(f"{file}: no column says who looked; all fixations are taken as one viewer's ({names[file]})")
+        if (table['duration'] < 0).any():
+            raise TableError(f"{file}: {(table['duration'] < 0).sum()} of {len(table)} durations are below 0, down to "
+                             f"{table['duration'].min():g} s; are start and end what they are called?")
+        table = _without_copies(file, table)
         _check_order(file, table)
         parts.append((file, table))
     if not parts and not empty:
@@ -894,6 +957,13 @@ def read_fixations(
     if unused := sorted(set(columns or {}) - asked):
         raise TableError(f"columns names {unused[0]!r}, which is not looked for in files of {kinds}; leave it out")
     return join_viewers(parts)
+
+def _without_copies(file, table):
+    "The table without rows that it holds twice: one eye does not look twice at the same time."
+    again = table.duplicated() & np.isfinite(table[['time', 'x', 'y']].to_numpy(float)).all(axis=1)
+    if not again.any(): return table
+    notice(f"{file}: {again.sum()} of {len(table)} fixations are in it twice, to the last digit; each counts once")
+    return table[~again].reset_index(drop=True)
 
 def _no_effect(name, makers):
     if makers == {'plain'}: return 'nothing in the table needs it'
