@@ -247,7 +247,7 @@ def scene_fixations(
         raise FixationError("the fixations have no times that count from the video's first frame, so their scenes are "
                             "not known. Where their file counts from the start of the recording, as Pupil's do, add a "
                             "column with the time at which the video began there, and name it: columns={'onset': '…'}; "
-                            "where it has none, export the time stamps. Or say which scene they are of: stimuli=1")
+                            "where it has none, export the time stamps, or name their column: columns={'time': '…'}. Or say which scene they are of: stimuli=1")
     parts = [table[:0].assign(scene_number=0)]
     for row in scenes.itertuples():
         start, end = float(row.start_s), float(row.end_s)

@@ -73,26 +73,28 @@ def _split_unit(name):
 _ROLES = ('stimulus', 'subject', 'time', 'x', 'y', 'duration', 'onset')
 _PLAIN = dict(
     stimulus=('stimulus', 'image', 'media', 'picture', 'scene', 'filename', 'video', 'trial', 'stimulus_name',
-              'image_name', 'media_name', 'stimulusname', 'video_name', 'video_id', 'stim'),
-    subject=('subject', 'participant', 'viewer', 'observer', 'subject_id', 'participant_id', 'user', 'participant name',
+              'image_name', 'media_name', 'stimulusname', 'video_name', 'video_id', 'stim', 'ad', 'clip', 'video_file',
+              'image_file', 'stimulus_file'),
+    subject=('subject', 'participant', 'viewer', 'observer', 'subject_id', 'subject_name', 'participant_id', 'user', 'participant name',
              'participant_name', 'subj', 'sub', 'ppt', 'pid', 'user_id', 'viewer_id', 'observer_id', 'recording name',
              'recording_id', 'recording id', 'session_id', 'recording_session_label'),
     time=('start', 'start_time', 'fixation_start', 'fix_start', 'start_timestamp', 'fixation start', 'onset', 'time',
           'timestamp', 't', 'fixation_onset', 'start timestamp', 'time_start', 'tstart'),
     end=('end', 'end_time', 'fixation_end', 'fix_end', 'end_timestamp', 'stop', 'end timestamp', 'time_end', 'tend'),
-    duration=('duration', 'dur', 'fixation_duration', 'fix_duration', 'fixation duration', 'fix_dur', 'durations',
+    duration=('duration', 'dur', 'fixation_duration', 'fix_duration', 'fixation duration', 'fix_dur', 'durations', 'length', 'fixation_length',
               'event_duration'),
     x=('x', 'fix_x', 'fixation_x', 'avg_x', 'mean_x', 'fixation x', 'x_mean', 'x_avg', 'xpos', 'pos_x', 'position_x',
-       'x_pos', 'x_position', 'fixx', 'xavg', 'gaze_x', 'gaze x', 'gazex', 'x_gaze'),
+       'x_pos', 'x_position', 'fixx', 'xavg', 'fixation_point_x', 'gaze_x', 'gaze x', 'gazex', 'x_gaze'),
     y=('y', 'fix_y', 'fixation_y', 'avg_y', 'mean_y', 'fixation y', 'y_mean', 'y_avg', 'ypos', 'pos_y', 'position_y',
-       'y_pos', 'y_position', 'fixy', 'yavg', 'gaze_y', 'gaze y', 'gazey', 'y_gaze'),
+       'y_pos', 'y_position', 'fixy', 'yavg', 'fixation_point_y', 'gaze_y', 'gaze y', 'gazey', 'y_gaze'),
     number=('fixation_id', 'fixation id', 'fix_id', 'fixationid', 'fixation_index', 'fixation index', 'fixationindex',
             'fixation_number', 'fixation number', 'fix_index', 'fixnum', 'fix_num', 'fixation_no'),
     kind=('event', 'event_type', 'event type', 'type', 'category', 'label', 'fixation_label', 'movement_type',
           'eye movement type', 'gaze event type', 'event_name', 'eye_movement'),
     eye=('eye', 'eye_used', 'eye l/r'))
 _EYELINK_STIMULUS = ('image', 'stimulus', 'picture', 'img', 'image_name', 'imagename', 'image_file', 'imagefile',
-                     'stim', 'stimfile', 'filename', 'video', 'video_name', 'movie', 'trial_label', 'trial_index')
+                     'stim', 'stimfile', 'filename', 'video', 'video_name', 'video_file', 'video_clip', 'movie', 'movie_file',
+                     'imgfile', 'trial_label', 'trial_index')
 
 def _plainly(name):
     "A column's name, of which neither case nor the kind of gaps between words matters."
@@ -125,7 +127,7 @@ _FOREIGN = (    # (a column, columns that must not be there as well, what the ta
      f"an EyeLink sample report; make a fixation report in Data Viewer, or {_SAMPLES}"),
     ('currentsac.*|ia(id|label|dwelltime)', 'currentfixx|x',
      "an EyeLink report without fixations; make a fixation report in Data Viewer"),
-    ('pointofregard.*', '(fixation|visualintake)positionx',
+    ('pointofregard.*|[lr]por[xy]', '(fixation|visualintake)positionx',
      f"SMI samples of gaze; export the fixations in BeGaze (Event Statistics, single events), or {_SAMPLES}"),
     ('gazepoint(left|right)?[xy]', 'fixationpointx|mappedfixationx|eyemovementtype|gazeeventtype',
      "samples of gaze from Tobii without their fixations; export Eye movement type, Eye movement type index, Gaze event "
@@ -206,7 +208,8 @@ class _Export:
         try:
             self.names, self.lines = [name.strip() for name in next(filled, (0, ()))[1]], []
             filled = list(filled)
-            if len(filled) > 1 and {len(row) for _, row in filled} == {len(self.names) + 1} \
+            if len(filled) > 1 and len(filled[0][1]) == len(self.names) + 1 \
+                    and {len(row) for _, row in filled} == {len(self.names) + 1} \
                     and [row[0].strip() for _, row in filled] == [str(i + 1) for i in range(len(filled))]:
                 self.names.insert(0, '')        # R's write.table gives its column of row names no header
             if not self.names: raise TableError(f"{path}: empty; export it again")
@@ -221,11 +224,13 @@ class _Export:
                 self.lines.append(line)
         except csv.Error as error:
             raise TableError(f"{path}: line {reader.line_num}: {error}; correct it or export the file again") from error
-        self.columns, self.commas, self.dots = {}, None, None
+        self.columns = {}
         for i, column in wanted:
-            if column != list(self.columns.get(self.names[i], column)):
+            if self.names[i] in self.columns and column != list(self.columns[self.names[i]]):
                 raise TableError(f"{path}: two columns are called {self.names[i]}, and differ; rename one or leave it out")
             self.columns[self.names[i]] = np.array(column, object)
+        self.comma = next((f'{v} in column {name}' for name, column in self.columns.items() for v in column[:2000]
+                           if re.fullmatch(r'-?\d*,\d+', v)), '')
 
     def find(self, role, *bases, units=None):
         "The file's name of a column, or None: the one chosen for its role, else the first of the known ones."
@@ -257,13 +262,12 @@ class _Export:
         text = pd.Series(self.text(name), dtype=str)
         missing = text.str.lower().isin(_MISSING)
         if self.delimiter != ',':
-            for mark in ('commas', 'dots'):
-                found = text[text.str.fullmatch(r'-?\d*,\d+' if mark == 'commas' else r'-?\d+(\.\d{3})+')]
-                if len(found): setattr(self, mark, f"{found.iloc[0]!r} in column {name}")
-            if self.commas and self.dots:
-                raise TableError(f"{self.path}: {self.commas} has a decimal comma, {self.dots} a dot: does that part "
-                                 "thousands? Save the table without, or with one kind of decimal sign")
-            text = text.str.replace(r'^(-?\d*),(\d+)$', r'\1.\2', regex=True)
+            dotted = text[text.str.fullmatch(r'-?\d+(\.\d{3})+')] if self.comma else ()
+            if len(dotted):
+                raise TableError(f"{self.path}: {self.comma} has a decimal comma, {dotted.iloc[0]} in column {name} a dot: "
+                                 "does that part thousands? Save the table without, or with one kind of decimal sign")
+            if text.str.contains(',', regex=False).any():
+                text = text.str.replace(r'^(-?\d*),(\d+)$', r'\1.\2', regex=True)
         values = pd.to_numeric(text.str.removesuffix('%').mask(missing), errors='coerce').to_numpy(float)
         wrong = np.flatnonzero(~np.isfinite(values) & ~missing.to_numpy())
         if not len(wrong): return values
@@ -369,9 +373,9 @@ def _one_row_each(rows, number=None):
             gap = np.r_[np.inf, np.diff(time)]
             soon = (gap > 0) & (gap < .5 * length) & (~place | (rows['duration'].nunique() > 1))
             same, over = (gap == 0) & (~place | varies), -np.inf
-            for i in range(len(new)):   # two at the same time there cannot be
-                new[i] |= not (same[i] or soon[i] and time[i] < over)
-                if new[i]: over = time[i] + length[i] * (1 - 1e-6)
+            for i, (fresh, same, soon, t, l) in enumerate(zip(*(a.tolist() for a in (new, same, soon, time, length)))):
+                if fresh or not (same or soon and t < over):     # two at the same time there cannot be
+                    new[i], over = True, t + l * (1 - 1e-6)
         else: new |= place
     else: return rows
     if new.all(): return rows
@@ -523,11 +527,15 @@ def _read_plain(export, units='auto', time_units='auto', frame='auto', duration_
     if len(rows) < before:
         notice(f"{export.path}: {before} rows are {len(rows)} fixations, each on several rows in succession; each "
                "counts once")
+    degrees = 'degrees' in (units, _UNITS.get(_split_unit(x)[1].replace(' ', '')))
+    if origin in ('auto', 'top-left') and not degrees: rows[['x', 'y']] = _without_lost(export.path, rows, 0)
     rows = _fixations_of_samples(export, rows, samples)
+    asked = frame != 'auto' or _split_unit(x)[1].replace(' ', '') in _SCREEN_UNITS
     frame, origin = _plain_frame(export, x, frame, origin, placement)
     unit = _plain_unit(export, x, y, (rows.x.to_numpy(), rows.y.to_numpy()), units, placement, size, frame)
+    if not asked and frame == 'screen' and unit == 'pixels' and origin == 'auto' and not placement.picture:
+        _check_frame(export.path, rows, placement.screen, size)
     if origin == 'auto': origin = 'centre' if unit == 'degrees' else 'top-left'
-    if origin == 'top-left': rows[['x', 'y']] = _without_lost(export.path, rows, 0)
     if unit == 'percent': rows['x'], rows['y'], unit = rows.x / 100, rows.y / 100, 'fractions'
     return tidy_fixations(rows.stimulus, rows.subject, rows.time, rows.x, rows.y, rows.duration, unit, frame,
                           origin).reset_index(drop=True)
@@ -549,6 +557,15 @@ def _plain_frame(export, x, frame, origin, placement):
         notice(f"{export.path}: as the screen is given, x and y are taken to be on it; if they are on the picture, say "
                "frame='picture'")
     return 'picture' if frame == 'auto' else frame, origin
+
+def _check_frame(path, rows, screen, size):
+    "Raise `TableError` where a screen is given and x and y may be pixels of a much smaller picture's file."
+    if not (screen and size) or size[0] * size[1] >= .3 * screen[0] * screen[1]: return
+    found = rows[np.isfinite(rows[['x', 'y']].to_numpy(float)).all(axis=1)]
+    if len(found) < 6 or not ((found.x < size[0]) & (found.y < size[1])).all(): return
+    raise TableError(f"{path}: all x and y lie within {size[0]} x {size[1]}, the pixels of the picture, and the screen has "
+                     f"{screen[0]} x {screen[1]}: are they on the screen, in that corner, or on the picture? Say which: "
+                     "frame='screen' or frame='picture'")
 
 _OF_SAMPLES = ('Export the fixations instead, or give samples=40: the largest spread of one fixation in the units of '
                'x and y, about a degree; they are then found by dispersion (I-DT)')
@@ -819,7 +836,8 @@ def _maker(export):
         'worldindex'}: return 'pupil'
     return ('eyelink' if 'currentfixx' in bases else 'gazepoint' if 'fpogx' in bases else
             'smi' if bases & {'fixationpositionx', 'visualintakepositionx'} else
-            'tobii' if bases & {'eyemovementtype', 'gazeeventtype', 'fixationpointx', 'mappedfixationx'} else 'plain')
+            'tobii' if bases & {'eyemovementtype', 'gazeeventtype', 'mappedfixationx'} or 'fixationpointx' in bases and any(
+                b.startswith(('presented', 'recording', 'participantname')) for b in bases) else 'plain')
 
 def _open(path, columns=None):
     asc = path.suffix.lower() == '.asc' or path.suffix.lower() == '.txt' and '\nEFIX ' in _text_of(path).replace('\t',
@@ -935,8 +953,11 @@ def read_fixations(
         took, asked, makers = took | export.took, asked | export.asked, makers | {maker}
         if table.empty: empty.append(file); continue
         table['subject'] = table['subject'].where(table['subject'] != '', names[file])
+        if maker == 'plain' and table['duration'].isna().all():
+            notice(f"{file}: no column says how long a fixation lasts; if one does, name it: columns={{'duration': '…'}}")
         if maker == 'plain' and export.find('subject', *_PLAIN['subject']) is None:
-            notice(f"{file}: no column says who looked; all fixations are taken as one viewer's ({names[file]})")
+            notice(f"{file}: no column says who looked; all fixations are taken as one viewer's ({names[file]}); "
+                   "if one does, name it: columns={'subject': '…'}")
         if (table['duration'] < 0).any():
             raise TableError(f"{file}: {(table['duration'] < 0).sum()} of {len(table)} durations are below 0, down to "
                              f"{table['duration'].min():g} s; are start and end what they are called?")
