@@ -111,7 +111,7 @@ _KNOWN_NAMES = re.compile('|'.join((
 # %% ../../nbs/sources/10_gaze.ipynb #b5ee8202
 _SAMPLES = 'name the columns of x, y and time, and give samples=40, the largest spread of one fixation in the units of x'
 _FOREIGN = (    # (a column, columns that must not be there as well, what the table is and what to do)
-    ('fixation(x|y)inreferenceimage', '',
+    ('fixation(x|y|detected)inreferenceimage', '',
      "fixations on a reference image of Pupil Cloud, a photograph of the place; map them to the ad's surface (Marker "
      "Mapper) and give the fixations.csv of that"),
     ('azimuth|elevation', 'fixationdetectedonsurface|stimulus',
