@@ -7,13 +7,13 @@ __all__ = ['EDGE_DEGREES', 'MAX_LOST', 'Placement', 'degree_pixels', 'place_fixa
            'scene_fixations', 'frame_heatmaps', 'split_half', 'shown_in', 'fixation_heatmaps']
 
 # %% ../../nbs/sources/11_fixations.ipynb #caf6fc6b
-import difflib, re, unicodedata
+import difflib, re
 from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from ..study.files import IdError, notice
 from ..study.images import load_image
-from ..study.project import parse_scene_name, read_scenes
+from ..study.project import id_key, parse_scene_name, plain_id, read_scenes, same_id
 from .gaze import FixationError
 
 # %% ../../nbs/sources/11_fixations.ipynb #b5c92a20
@@ -312,9 +312,13 @@ def split_half(
     return table[chosen], table[~chosen]
 
 # %% ../../nbs/sources/11_fixations.ipynb #4bf1c680
-def _same_id(text):
-    "A name as ids are compared: trimmed, in one spelling of accents (NFC)."
-    return unicodedata.normalize('NFC', str(text).strip())
+def _owner(stimulus):
+    "(id, scene number or None) that a stimulus's name speaks of."
+    stem = re.split(r'[\\/]', plain_id(stimulus))[-1]
+    for name in (stem, stem.rsplit('.', 1)[0].strip()):
+        try: return parse_scene_name(name if '.' in name else name + '.png')[:2]
+        except IdError: continue
+    return stem, None
 
 def shown_in(
     stimulus,       # as the table has it
@@ -324,15 +328,11 @@ def shown_in(
     "What a stimulus is of a video."
     def named(kind): return shown_in(kind, video_id) if isinstance(kind, str) and kind != 'video' else kind
     if isinstance(stimuli, (str, int)): return named(stimuli)
-    stimulus, video_id = _same_id(stimulus), _same_id(video_id)
     for name, kind in (stimuli or {}).items():
-        if _same_id(name) == stimulus: return named(kind)
-    stem = re.split(r'[\\/]', stimulus)[-1]
-    for name in (stem, stem.rsplit('.', 1)[0].strip()):
-        if name == video_id: return 'video'
-        try: parsed = parse_scene_name(name if '.' in name else name + '.png')
-        except IdError: continue
-        if _same_id(parsed[0]) == video_id: return parsed[1]
+        if same_id(name, stimulus): return named(kind)
+    if same_id(stimulus, video_id) or same_id(stimulus.rsplit('.', 1)[0], video_id): return 'video'
+    owner, n = _owner(stimulus)
+    if n is not None and same_id(owner, video_id): return n
 
 def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
     "{scene number: its fixations}, and how many rows were of other stimuli or outside a scene's time."
@@ -343,7 +343,7 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
                                     else kind is None or kind > 0)):
             raise FixationError(f"stimuli: {name!r} is {kind!r}; wanted 'video', the number of a scene, or the name "
                                 f"of one of the project's videos or scenes ({', '.join(project.video_ids()[:4])})")
-    named = set() if isinstance(stimuli, (str, int)) else set(map(_same_id, stimuli or {}))
+    named = {} if isinstance(stimuli, (str, int)) else {id_key(name): name for name in stimuli or {}}
     if isinstance(stimuli, (str, int)) and len(kinds) > 1:
         own = [name for name in kinds if shown_in(name, video_id) is not None]
         rest = [name for name in kinds if name not in own]
@@ -352,9 +352,11 @@ def _fixations_by_scene(project, video_id, table, stimuli, window_seconds):
                                 f"beside {own[0]!r}, which is; leave it out, or name those that are: "
                                 f"stimuli={{{rest[0]!r}: {stimuli!r}}}")
         notice(f"{video_id}: all stimuli of the fixations count as {stimuli}: {', '.join(map(repr, sorted(kinds)[:8]))}")
-    if unknown := named - set(map(_same_id, kinds)):
+    if unknown := [name for key, name in named.items() if key not in set(map(id_key, kinds))]:
         raise FixationError(f"stimuli names {', '.join(map(repr, sorted(unknown)))}, which the fixations do not have "
                             f"(found: {', '.join(map(repr, sorted(kinds)[:8]))}); correct it")
+    owners = {name: _owner(name)[0] for name, kind in kinds.items() if name and kind is None}
+    project.tell_strays('fixations', table['stimulus'].map(owners).dropna(), video_id)
     if not any(kinds.values()):
         if set(kinds) == {''}:
             raise FixationError(f"{video_id}: nothing says what the fixations are of; if all are of this video, say "

@@ -8,7 +8,7 @@ __all__ = ['SCENE_PATTERN', 'VARIANTS', 'VALID_SCENES_COLUMNS', 'safe_id', 'plai
            'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'StageCache']
 
 # %% ../../nbs/study/03_project.ipynb #ff87e487
-import os, re, unicodedata
+import functools, os, re, unicodedata
 from decimal import Decimal
 from pathlib import Path
 import numpy as np
@@ -49,6 +49,7 @@ def plain_id(
     "An id without what nobody sees. New ids are written so."
     return _OUTER.sub("", unicodedata.normalize("NFC", str(text)))
 
+@functools.lru_cache(maxsize=65536)   # tables repeat their ids in every row
 def id_key(
     text:str,  # an id in a table, a folder's or a file's name
 )->str:        # equal for two spellings of the same id
@@ -112,7 +113,7 @@ def nearest_id(
 )->str:    # '' where none is like it
     "The id that was probably meant."
     import difflib
-    return next(iter(spoilt_id(text, ids)[0] or difflib.get_close_matches(text, ids, 1, .6)), "")
+    return next(iter(spoilt_id(text, ids)[0] or difflib.get_close_matches(id_key(text), ids, 1, .6)), "")
 
 # %% ../../nbs/study/03_project.ipynb #09373ca4
 def stray_rows(
