@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from .study.files import AkvError, atomic_path, content_hash, ImageError, notice, offered, read_json, read_table, write_table
 from .study.images import load_image, save_heatmap
-from .study.project import Project, scene_files, scene_name, StageCache, write_provenance
+from .study.project import Project, id_folder, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.colour_maps import read_heatmap
@@ -60,7 +60,8 @@ def _use_given(maps, images, kept, folder, settings):
     "Finished maps in a folder, or in its subfolder with the video's id, in a project's spellings."
     folder = Path(folder)
     if not folder.is_dir(): raise AkvError(f'{folder}: no such folder of attention heatmaps')
-    place = folder/maps.video_id if (folder/maps.video_id).is_dir() else folder
+    own = id_folder(folder, maps.video_id)
+    place = own if own.is_dir() else folder
     given = scene_files(place, 'attention', maps.video_id)
     if place != folder: given |= scene_files(place, 'attention', maps.video_id, frames=True)
     if not set(given) & set(images):
@@ -90,6 +91,11 @@ def _use_given(maps, images, kept, folder, settings):
             suffix = '.png' if path.suffix.lower() == '.png' else '.jpg'
             maps.write(n, 'given', suffix, lambda part, path=path: shutil.copyfile(path, part))
     coloured = {n: found for n, found in read.items() if found.how}
+    bright = [wanted[n].name for n, found in read.items() if not found.how and np.ptp(found.A) > .2 and
+              min(np.median(a) for a in (found.A, found.A[[0, -1]], found.A[:, [0, -1]])) > .7*found.A.max()]
+    if bright:
+        notice(f'attention heatmap {bright[0]}{f" and {len(bright) - 1} more" if bright[1:] else ""}: most of it is bright, '
+               'which is read as much attention; if dark is much, give --colour-map gray_r')
     if settings.attention.colour_map and read and not coloured:
         notice(f'{place}: the heatmaps are grey; --colour-map {settings.attention.colour_map} '
                '(attention.colour_map) has no effect')

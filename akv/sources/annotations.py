@@ -6,7 +6,7 @@
 __all__ = ['AnnotatedPicture', 'annotation_files', 'read_annotations']
 
 # %% ../../nbs/sources/17_annotations.ipynb #5f76f04d
-import base64, io, json
+import base64, io, json, re
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -19,6 +19,7 @@ class AnnotatedPicture:
     path: Path                                   # the annotation file
     size: tuple                                  # (width, height) of the picture
     shapes: list = field(default_factory=list)   # (label, function without arguments that returns [H,W] of {0,1})
+    lines: list = field(default_factory=list)    # kinds of shapes that enclose nothing, such as 'point'
 
     @property
     def labels(self)->dict: # {label: how many shapes}
@@ -28,6 +29,9 @@ class AnnotatedPicture:
 
     def mask(self, label=''): # float32 [H,W] of {0,1}; label: one, several with commas between, 'all', or '' for the only
         """The mask of the product. Raises `AkvError` where there are several labels and none is named."""
+        if self.lines and not self.shapes:
+            raise AkvError(f'{self.path}: only shapes that enclose nothing ({", ".join(sorted(set(self.lines)))}); outline the '
+                           'product with a polygon, a rectangle or a mask')
         width, height = self.size
         wanted = {part.strip().lower() for part in label.split(',') if part.strip()}
         if not wanted and len(self.labels) > 1:
@@ -52,6 +56,16 @@ def _polygons(rings, size):
 
 def _box(x0, y0, x1, y1): return [x0, y0, x1, y0, x1, y1, x0, y1]
 
+def _rotated(points, degrees):
+    "Points about their middle, clockwise as one sees them."
+    points, t = np.reshape(points, (-1, 2)).astype(float), np.radians(degrees)
+    middle = (points.min(0) + points.max(0))/2
+    return (points - middle) @ [[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]] + middle
+
+def _picture_name(name):
+    "The name of a picture without its folder, as it was before Roboflow added to it."
+    return re.sub(r'_(jpe?g|png)\.rf\.\w+\.\w+$', r'.\1', Path(str(name).replace('\\', '/')).name)
+
 def _ellipse(x, y, rx, ry):
     t = np.linspace(0, 2*np.pi, 72, endpoint=False)
     return np.stack([x + rx*np.cos(t), y + ry*np.sin(t)], -1)
@@ -73,9 +87,11 @@ def _labelme(path, content):
                 place = mask[corner[1]:corner[1] + part.shape[0], corner[0]:corner[0] + part.shape[1]]
                 place[:] = part[:place.shape[0], :place.shape[1]] > 0
                 return mask
-        else: continue                   # points and lines enclose nothing
+        else:                            # points and lines enclose nothing
+            picture.lines.append(kind)
+            continue
         picture.shapes.append((str(shape['label']), draw))
-    return {Path((content.get('imagePath') or path.name).replace('\\', '/')).name: picture, path.name: picture}
+    return {_picture_name(content.get('imagePath') or path.name): picture, path.name: picture}
 
 def _runs(rle, size):
     "A function that draws COCO's runs: a list of lengths down the columns, or the same compressed as text."
@@ -100,7 +116,7 @@ def _coco(path, content):
     if content['annotations'] and not any(p.shapes for p in pictures.values()):
         raise AkvError(f'{path}: COCO with boxes and no outlines; give the boxes with --boxes FILE, or export '
                        'segmentations')
-    return {Path(i['file_name'].replace('\\', '/')).name: pictures[i[key]] for i in images}
+    return {_picture_name(i['file_name']): pictures[i[key]] for i in images}
 
 _CVAT_NUMBERS = 'xtl', 'ytl', 'xbr', 'ybr', 'cx', 'cy', 'rx', 'ry', 'left', 'top', 'width', 'height'
 
@@ -111,14 +127,17 @@ def _cvat(path, root):
     pictures = {}
     for image in root.iter('image'):
         size = int(float(image.get('width'))), int(float(image.get('height')))
-        picture = pictures[Path(image.get('name').replace('\\', '/')).name] = AnnotatedPicture(path, size)
+        picture = pictures[_picture_name(image.get('name'))] = AnnotatedPicture(path, size)
         for shape in image:
             numbers = {k: float(v) for k, v in shape.attrib.items() if k in _CVAT_NUMBERS}
             if shape.tag == 'polygon':
                 draw = _polygons([[float(v) for p in shape.get('points').split(';') for v in p.split(',')]], size)
-            elif shape.tag == 'box': draw = _polygons([_box(*(numbers[k] for k in ('xtl', 'ytl', 'xbr', 'ybr')))], size)
+            elif shape.tag == 'box':
+                corners = _box(*(numbers[k] for k in ('xtl', 'ytl', 'xbr', 'ybr')))
+                draw = _polygons([_rotated(corners, float(shape.get('rotation', 0)))], size)
             elif shape.tag == 'ellipse':
-                draw = _polygons([_ellipse(*(numbers[k] for k in ('cx', 'cy', 'rx', 'ry')))], size)
+                outline = _ellipse(*(numbers[k] for k in ('cx', 'cy', 'rx', 'ry')))
+                draw = _polygons([_rotated(outline, float(shape.get('rotation', 0)))], size)
             elif shape.tag == 'mask':    # along the rows of its rectangle, the first run is what is not in it
                 def draw(n={k: int(v) for k, v in numbers.items()}, runs=[int(v) for v in shape.get('rle').split(',')]):
                     part = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
@@ -128,7 +147,9 @@ def _cvat(path, root):
                     place = mask[n['top']:n['top'] + n['height'], n['left']:n['left'] + n['width']]
                     place[:] = part[:place.shape[0], :place.shape[1]]
                     return mask
-            else: continue
+            else:
+                picture.lines += [shape.tag]*(shape.tag in ('polyline', 'points'))
+                continue
             picture.shapes.append((shape.get('label'), draw))
     return pictures
 

@@ -54,7 +54,7 @@ def colours_of(
 )->np.ndarray:      # [256,3], 0 to 255, RGB
     "The colours of a colour map, from its low end. Raises `AkvError` for a name that nobody knows."
     from matplotlib import colormaps
-    plain = name.strip()
+    plain = next((known for known in (*colour_maps(), *colormaps) if known.lower() == name.strip().lower()), name.strip())
     swapped = plain.endswith(' bgr')
     plain = plain.removesuffix(' bgr').strip()
     for base, turned in ((plain, False), (plain.removesuffix('_r'), True)):
@@ -63,7 +63,7 @@ def colours_of(
         else: continue
         if turned: colours = colours[::-1]
         return colours[:, ::-1] if swapped else colours
-    near = difflib.get_close_matches(name, [*colour_maps(), *colormaps], 3) or ['jet', 'viridis', 'hot']
+    near = difflib.get_close_matches(name, sorted({*colour_maps(), *colormaps}), 3) or ['jet', 'viridis', 'hot']
     raise AkvError(f'colour map {name!r}: not known; did you mean {", ".join(near)}?')
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #cf993823
@@ -147,7 +147,7 @@ def _fits(rgb, names=None):
     return sorted(fits)
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #ea210b00
-_ASK = 'name the colour map with --colour-map NAME (attention.colour_map in the settings), such as --colour-map {}'
+_ASK = 'name the colour map with --colour-map NAME (attention.colour_map in the settings), such as --colour-map "{}"'
 _GREY = 'save the values themselves as a grey picture (a 16-bit PNG, say)'
 
 def _differ(one, other): # in either direction
@@ -214,6 +214,7 @@ class _Laid:
     rate: float        # the opacity for each unit of the value, up to the top; inf: the same everywhere
     brighter: float=1. # the ground times this
     cut: bool=False    # low values leave the ground as it is
+    rival: str=''      # another colour map that explains the pixels as well, with other values
 
     def opacity(self, values):
         return np.full(len(values), self.top) if np.isinf(self.rate) else np.minimum(self.top, self.rate*values)
@@ -238,7 +239,7 @@ def _laid_misfit(laid, pixels, ground, points=96):
     return float(np.minimum(laid.distances(pixels, ground, points)[0].min(1), 900).mean()**.5)
 
 def _how_laid(pixels, ground, names=_LAID):
-    "The `_Laid` that explains pixels [N,3] over their ground [N,3] best, and its misfit."
+    "The `_Laid` that explains pixels [N,3] over their ground [N,3] best, its misfit, and others that do as well."
     from scipy.optimize import minimize
     some = np.linspace(0, len(pixels) - 1, min(300, len(pixels))).astype(int)
     found = []
@@ -250,7 +251,9 @@ def _how_laid(pixels, ground, names=_LAID):
                         laid = _Laid(name, top, rate, brighter, cut)
                         found.append((_laid_misfit(laid, pixels[some], ground[some], 40), len(found), laid))
     best = []
-    for _, _, laid in sorted(found)[:5]:
+    found.sort()
+    firsts = list({one[-1].name: one for one in reversed(found)}.values())     # the best of each map
+    for _, _, laid in found[:5] + [one for one in sorted(firsts)[:4] if one not in found[:5]]:
         same = np.isinf(laid.rate)
         def with_numbers(x): # the opacity, and how much brighter the ground is or how fast the opacity rises
             rate = np.inf if same else float(np.exp(x[1]))
@@ -259,10 +262,11 @@ def _how_laid(pixels, ground, names=_LAID):
         first = [laid.top, laid.brighter if same else np.log(laid.rate)]
         done = minimize(lambda x: _laid_misfit(with_numbers(x), pixels, ground), first, method='Nelder-Mead',
                         options=dict(maxfev=70, xatol=.003, fatol=.02))
-        found = with_numbers(done.x)
-        best.append((done.fun + .3*found.cut, len(best), found))
-    misfit, _, laid = min(best)
-    return laid, misfit
+        one = with_numbers(done.x)
+        best.append((done.fun + .3*one.cut, len(best), one))
+    best.sort()
+    misfit, _, laid = best[0]
+    return laid, misfit, [other for fun, _, other in best if other.name != laid.name and fun <= 1.1*misfit + .1]
 
 def _taken_off(rgb, ground, names=_LAID):
     """(values [H,W], `_Laid`, misfit, share of doubtful pixels) of a picture over a ground, both [H,W,3].
@@ -272,8 +276,13 @@ def _taken_off(rgb, ground, names=_LAID):
     rng, changed = np.random.default_rng(0), np.flatnonzero(np.abs(pixels - below).max(-1) > 20)
     if len(changed) < .002*len(pixels): return None
     some = np.r_[rng.permutation(len(pixels))[:400], rng.permutation(changed)[:500]]     # a small spot counts as well
-    laid, misfit = _how_laid(pixels[some], below[some], names)
+    laid, misfit, rivals = _how_laid(pixels[some], below[some], names)
     d, values = laid.distances(pixels[some], below[some])
+    first = values[d.argmin(1)]
+    for other in rivals:
+        d2, values2 = other.distances(pixels[some], below[some])
+        second = values2[d2.argmin(1)]
+        if min(np.abs(second - first).mean(), np.abs(1 - second - first).mean()) > .08: laid.rival = other.name
     near = np.sqrt(d) <= np.sqrt(d.min(1, keepdims=True)) + 4
     width = np.where(near, values, -1).max(1) - np.where(near, values, 2).min(1)
     A = np.concatenate([values[laid.distances(pixels[i:i + 8192], below[i:i + 8192])[0].argmin(1)]
@@ -292,6 +301,22 @@ class HeatmapRead:
     @property
     def words(self):
         return self.how + ('' if self.error is None else f'; its colours fit within {self.error:.1f} of 255')
+
+# %% ../../nbs/sources/16_colour_maps.ipynb #be5e9490
+def _grey(A, path, scene):
+    "Raise `ImageError` where a grey picture [H,W] is the scene itself, or a figure with a white margin."
+    import cv2
+    rgb = np.repeat(np.uint8(A*255)[..., None], 3, -1)
+    ground = _ground_of(rgb) if min(rgb.shape[:2]) >= 24 else None
+    if ground is not None and ground[0] > 240 and _boxed(rgb, ground):
+        raise ImageError(f'{path}: a figure, with a margin round the heatmap; save the heatmap alone, in the shape of the '
+                         'scene image')
+    if scene is None: return
+    size = [min(160, n) for n in A.shape[1::-1]]
+    one = cv2.resize(np.float32(A), size, interpolation=cv2.INTER_AREA)
+    other = cv2.resize(np.float32(scene).mean(-1), size, interpolation=cv2.INTER_AREA)
+    if one.std() > .02 and other.std() > 5 and np.corrcoef(one.ravel(), other.ravel())[0, 1] > .98:
+        raise ImageError(f'{path}: the scene image in grey, not a map of attention; hand in the heatmap')
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #4c33e329
 def _named(path, name, A):
@@ -374,6 +399,9 @@ def _from_opaque(rgb, path, scene, names):
         clipped = ((rgb == 255) | (rgb == 0)).any(-1).mean() if abs(how.brighter - 1) > .03 else 0
         if misfit > limit or how.top < .15 or doubtful > .1 or clipped > .05: continue
         if (A > .3).mean() < .002 or A.max() < .5: continue
+        if how.rival:
+            raise ImageError(f'{path}: the colours over {what} may be {how.name} or {how.rival}, with other values; '
+                             f'{_ASK.format(how.rival)}')
         turned = ''
         if not names: A, turned = _turned(path, how.name, A)
         _named(path, how.name, A)
@@ -382,6 +410,9 @@ def _from_opaque(rgb, path, scene, names):
     if scene is not None and _alike(small(rgb), small(scene)):
         raise ImageError(f'{path}: the scene image, or a heatmap laid over it that cannot be taken off; export the '
                          f'heatmap without the picture, or {_GREY}')
+    if names and fits[0].error > _FIT:
+        raise ImageError(f'{path}: not in the colours of {names[0]} ({fits[0].error:.0f} of 255 away); leave out --colour-map '
+                         f'(attention.colour_map in the settings), or {_GREY}')
     nearest = f'the closest, {fits[0].name}, is {fits[0].error:.0f} of 255 away' if fits[0].error > _FIT else \
         f'{fits[0].name} is close, but writing, axes or something else lies over it'
     raise ImageError(f'{path}: coloured, and in no colour map that akv knows ({nearest}): a photo, a heatmap laid over '
@@ -448,7 +479,12 @@ def read_heatmap(
         rgba = np.asarray(image.convert('RGBA'))
         return rgba if is_coloured(rgba) else None
     rgba = decode_image(path, pixels, max_pixels)
-    if rgba is None: return HeatmapRead(load_heatmap(path, max_pixels))
+    if rgba is None:
+        A = load_heatmap(path, max_pixels)
+        _grey(A, path, scene)
+        ramp = colours_of(colour_map) if names else np.zeros((2, 3))
+        dark = not np.ptp(ramp, axis=1).any() and ramp[0, 0] > ramp[-1, 0]          # gray_r, Greys, binary
+        return HeatmapRead(1 - A, 'grey, where dark is much') if dark else HeatmapRead(A)
     if np.ptp(rgba[..., 3]) > 3: found = _from_transparent(rgba, path, names)
     else: found = _from_opaque(rgba[..., :3], path, scene, names)
     found.A = found.A.astype(np.float32).clip(0, 1)

@@ -249,7 +249,8 @@ def ways_to_give_masks(
 )->str: # a paragraph
     "How one can say where the product is."
     ways = ('Ways to say where the product is: '
-            '(1) --box x,y,width,height, or --click x,y on the product, or both: for a clip of one scene; '
+            '(1) --box X,Y,W,H in the scene image (--box X,Y,W,H@FRAME in another frame), or --click X,Y on the product, or both: '
+            'for a clip of one scene; '
             '(2) --boxes FILE.csv with video_id,scene_number,frame,x,y,width,height,kind: a box or a click (0 wide and '
             f'high) for each scene, also read from data/boxes.csv; (3) --masks DIR with {video_id}/scene_1.png or '
             f'{scene_name(video_id, 1)}.png, white where the product is, or files of LabelMe, CVAT or COCO '

@@ -166,21 +166,22 @@ def read_table(
     except FileNotFoundError: raise TableError(f"{path}: no such table") from None
     except OSError as error: raise TableError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError: raise TableError(f"{path}: not UTF-8 text; save it as 'CSV UTF-8'") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next((line for line in text.splitlines() if line.strip()), "")      # a spreadsheet may use ; or tabs
+    mark = next((mark for mark in ";\t" if mark in header and "," not in header), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try: rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except csv.Error as error: raise TableError(f"{path}: line {reader.line_num}: {error}; correct the line") from None
     if not rows: raise TableError(f"{path}: empty; its first line should be {','.join(columns) or 'column names'}")
     names = [name.strip() for name in rows[0][1]]
     missing = [name for name in columns if name not in names]
     if missing:
-        hint = "; it looks separated by semicolons: save it with commas" if len(names) == 1 and ";" in names[0] else ""
-        raise TableError(f"{path}: no column {', '.join(missing)} (found: {', '.join(names)}){hint or '; add it'}")
+        raise TableError(f"{path}: no column {', '.join(missing)} (found: {', '.join(names)}); add it")
     if len(set(names)) < len(names):
         raise TableError(f"{path}: two columns have the same name ({', '.join(names)}); rename one")
     for line, row in rows[1:]:
         if len(row) != len(names):
             raise TableError(f"{path}: line {line} has {len(row)} fields, the header {len(names)}; "
-                             "a field that holds a comma needs quotes")
+                             f"a field that holds a {dict(zip(',;', ('comma', 'semicolon'))).get(mark, 'tab')} needs quotes")
     return pd.DataFrame([row for _, row in rows[1:]], columns=names, dtype=str)
 
 # %% ../../nbs/study/01_files.ipynb #5a1beb37
