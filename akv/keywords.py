@@ -209,7 +209,10 @@ def _masks_given(project, video_id, scenes, given):
         return n if same_id(owner, video_id) and image in (None, picture(n)) else None
     def rank(path): return not path.stem.lower().startswith('scene_'), path.suffix.lower() != '.png', path.name
     seeds, kinds, looks = {}, {}, {}
+    beside = annotation_files(place)         # of `scene.json` beside `scene.jpg` the picture is the one that was annotated
+    annotated = {name for path in beside for name in read_annotations(path)}
     for path in sorted((p for p in place.iterdir() if p.suffix.lower() in _MASK_SUFFIXES), key=rank):
+        if path.name in annotated: continue
         n = number(path)
         def read(path, max_pixels=None): return read_mask(path, max_pixels, label)[0]
         if n in scenes.index: seeds.setdefault(n, [_Seed(int(scenes.loc[n].image_frame), mask=path, read=read)])
@@ -224,7 +227,8 @@ def _masks_given(project, video_id, scenes, given):
     others = list(dict.fromkeys(others))
     there = f' (found: {", ".join(others[:5])}{f" and {len(others) - 5} more" if others[5:] else ""})' if others else ''
     if not seeds: raise AkvError(f'{place}: no mask for a scene of {video_id}{there}; name them scene_1.png or '
-                                 f'{scene_name(video_id, min(scenes.index), picture(min(scenes.index)))}.png')
+                                 f'{scene_name(video_id, min(scenes.index), picture(min(scenes.index)))}.png; files of LabelMe, '
+                                 'CVAT (for images) or COCO name the scene images')
     if others: notice(f'{place}: {len(others)} file{"s are" if others[1:] else " is"} of no scene of {video_id} and not used{there}')
     empty = []
     for n, [seed] in seeds.items():
@@ -233,6 +237,7 @@ def _masks_given(project, video_id, scenes, given):
         else: mask, kind = read_mask(seed.mask, label=label)
         looks[n] = 'usual' if label or annotated else orientation_of_mask(mask)
         empty += [kind]*(label != '' and not mask.any())
+        if not kind and mask.all(): kind = 'all of the picture is product'
         if kind: kinds.setdefault(kind, []).append(seed.mask.name)
     if len(empty) == len(seeds): raise AkvError(f'{place}: --mask-label {label}: no mask has this label'
                                              f'{": " + empty[0] if empty[0].startswith("no ") else ""}')

@@ -307,8 +307,8 @@ def _grey(A, path, scene):
     "Raise `ImageError` where a grey picture [H,W] is the scene itself, or a figure with a white margin."
     import cv2
     rgb = np.repeat(np.uint8(A*255)[..., None], 3, -1)
-    ground = _ground_of(rgb) if min(rgb.shape[:2]) >= 24 else None
-    if ground is not None and ground[0] > 240 and _boxed(rgb, ground):
+    all_round = min(edge.min() for edge in (A[0], A[-1], A[:, 0], A[:, -1])) > .94 and min(A.shape) >= 24
+    if all_round and _boxed(rgb, np.full(3, 255)):
         raise ImageError(f'{path}: a figure, with a margin round the heatmap; save the heatmap alone, in the shape of the '
                          'scene image')
     if scene is None: return
