@@ -484,7 +484,9 @@ def read_heatmap(
         _grey(A, path, scene)
         ramp = colours_of(colour_map) if names else np.zeros((2, 3))
         dark = not np.ptp(ramp, axis=1).any() and ramp[0, 0] > ramp[-1, 0]          # gray_r, Greys, binary
-        return HeatmapRead(1 - A, 'grey, where dark is much') if dark else HeatmapRead(A)
+        if not dark: return HeatmapRead(A)
+        return HeatmapRead(np.interp(A*255, ramp[::-1, 0], np.linspace(1, 0, len(ramp))).astype(np.float32),
+                           'grey, where dark is much')
     if np.ptp(rgba[..., 3]) > 3: found = _from_transparent(rgba, path, names)
     else: found = _from_opaque(rgba[..., :3], path, scene, names)
     found.A = found.A.astype(np.float32).clip(0, 1)
