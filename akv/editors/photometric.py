@@ -70,8 +70,8 @@ _SCALES = (.006, .0025), (.02, .004), (.06, .01) # radius, share of the short si
 
 def _mean(x, r): # over windows of 2 r + 1 pixels, the border repeated
     r = min(max(1, round(r)), *(side - 1 for side in x.shape[-2:]))
-    x = F.pad(x, (r, r, r, r), mode='replicate')
-    return F.avg_pool2d(F.avg_pool2d(x, (2 * r + 1, 1), 1), (1, 2 * r + 1), 1)
+    planes = [cv2.boxFilter(p, -1, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_REPLICATE) for p in x.flatten(0, 1).numpy()]
+    return torch.from_numpy(np.stack(planes)).view_as(x)       # running sums: what they cost does not grow with r
 
 def _base(L, region, r, eps): # what is left of L without detail: guided by itself, within the region
     n = _mean(region, r).clamp_min(1e-3)
