@@ -85,7 +85,7 @@ def _use_given(maps, images, kept, folder, settings):
         if not found.A.any():
             raise AkvError(f'{path}: this attention heatmap is all zero; measure it again or leave it out')
         if found.how:
-            maps.make(n, 'given', content_hash('colours', path, images[n], settings.attention.colour_map), '.png',
+            maps.make(n, 'given', content_hash('colours', path, images[n], settings.attention.colour_map, found.colour_map), '.png',
                       lambda part, A=found.A: save_heatmap(A, part))
         elif maps.path(n) is None or content_hash(maps.path(n)) != content_hash(path):
             suffix = '.png' if path.suffix.lower() == '.png' else '.jpg'

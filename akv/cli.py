@@ -551,7 +551,7 @@ def _attention(args):
         raise AkvError(f"{stray[0]} stands where ids of videos do; give --fixations once for each file, or a folder "
                        "of them")
     def done(project):
-        ids = args.ids or project.video_ids()
+        ids = project.own_ids(args.ids) or project.video_ids()
         if args.attention_source == 'model': _tell_kept_maps(project, ids)
         seen = [f"{v}: {words}" for v in ids if (words := viewer_words(project, v))]
         return '; '.join([f"heatmaps in {project.data/'attention_heatmap'}", *seen])

@@ -444,10 +444,10 @@ def fixation_heatmaps(
     dropped |= dict(without_coordinates=0, off_screen=0, off_picture=0)
     screens = set(table['screen']) - {''} if 'screen' in table else set()
     if len(screens) == 1: placement = _group_placement(placement, screens.pop(), '')     # for the size of a degree
-    maps, scenes, geometry, seen = {}, {}, (pixels_per_degree, placement, picture_degrees), {}
+    maps, scenes, geometry, seen, sizes = {}, {}, (pixels_per_degree, placement, picture_degrees), {}, {}
     shape, at_edge = None, 0
     for n in sorted(set(rows) & set(images)):
-        shape = load_image(images[n]).shape[:2]
+        shape = sizes[n] = load_image(images[n]).shape[:2]
         placed, counts = place_fixations(rows[n], shape, placement, pixels_per_degree, picture_degrees,
                                          edge=EDGE_DEGREES * degree_pixels(shape, *geometry))
         dropped |= {name: dropped[name] + count for name, count in counts.items() if name in dropped}
@@ -458,7 +458,7 @@ def fixation_heatmaps(
     if used: _check_lost(video_id, there, shape, lost, used, max_lost, placement)
     for n, placed in seen.items():
         if placed.empty: continue
-        maps[n], info = _placed_heatmap(placed, shape, degree_pixels(shape, *geometry), weight, subjects)
+        maps[n], info = _placed_heatmap(placed, sizes[n], degree_pixels(sizes[n], *geometry), weight, subjects)
         scenes[n] = dict(kept=len(placed)) | info
     if not maps: raise FixationError(f"{video_id}: no fixation falls on its scene images ({_in_words(dropped)}). "
                                      f"{_as_read(there, shape, placement) if len(there) else 'Check the times'}")

@@ -152,7 +152,8 @@ def _check_kind(path, names, chosen):
         if bases & {_plainly(_split_unit(n)[0]) for n in chosen.values()} or set(chosen.values()) & set(names): return
     for column, without, words in _FOREIGN:
         if any(re.fullmatch(column, b) for b in bases) and not any(re.fullmatch(without, b) for b in bases):
-            raise TableError(f"{path}: {words}")
+            better = words.startswith('samples of gaze of Pupil')      # the fixations lie beside them: a folder passes these over
+            raise (_NotGaze if better else TableError)(f"{path}: {words}")
     if not any(_GAZE_COLUMNS.fullmatch(b) for b in bases):
         found = ', '.join(names[:12]) + (', …' if len(names) > 12 else '')
         raise _NotGaze(f"{path}: no column for x and none for y, so no fixations (found: {found}); if others hold "
@@ -726,10 +727,10 @@ def _read_asc(export, **_):
         if not words: continue
         if words[0] == 'MSG' and len(words) > 2:
             time, message = float(words[1]), ' '.join(words[2:])
-            if early := re.match(r'(-?[\d.]+) (?=\S)', message): time, message = time - float(early[1]), message[early.end():]
+            if early := re.match(r'(-?\d+(?:\.\d*)?) (?=\S)', message): time, message = time - float(early[1]), message[early.end():]
             word, *rest = message.split()
             if word == 'TRIALID': close(); trial = new_trial()
-            elif word in ('GAZE_COORDS', 'DISPLAY_COORDS') and len(sizes := re.findall(r'-?[\d.]+', message)) >= 4:
+            elif word in ('GAZE_COORDS', 'DISPLAY_COORDS') and len(sizes := re.findall(r'-?\d+(?:\.\d*)?', message)) >= 4:
                 left, top, right, bottom = map(float, sizes[:4])
                 screen = f"{round(right - left) + 1}x{round(bottom - top) + 1}"
             elif message.startswith('!V TRIAL_VAR') and len(rest) > 2:
@@ -771,8 +772,7 @@ def _read_gazepoint(export, **_):
     if not begin.clock.diff().lt(0).any() and begin.clock.max() >= 1:   # the clock does not restart with each medium:
         sampled = rows.duplicated(['shown', 'number']).any()        # its onset is its first sample, or first fixation
         rows['time'] -= begin.clock if sampled else begin.time
-    if named := export.find('subject'): rows['subject'] = export.text(named)
-    else: rows['subject'] = re.sub(r'[_ ](all_gaze|fixations)$', '', export.path.stem)
+    rows['subject'] = export.text(export.find('subject'))        # '' is named after the file, by `read_fixations`
     if valid := export.find('valid', 'fpogv'): rows = rows[export.numbers(valid) == 1]
     rows = rows.drop_duplicates(['shown', 'number'], keep='last').reset_index(drop=True)
     return tidy_fixations(rows.media, rows.subject, rows.time, rows.x, rows.y, rows.duration, 'fractions', 'screen')
@@ -872,12 +872,12 @@ def _files_of(paths):
 
 def _viewer_names(files):
     "A name for the viewer of each file: its own, with its folders where several files are called alike."
-    names = {f: re.sub(r'[_ ](all_gaze|fixations)$', '', f.stem) for f in files}
+    stems = {f: re.sub(r'[_ ](all_gaze|fixations)$', '', f.stem) for f in files}
+    names = dict(stems)
     for depth in range(1, 8):
         alike = [f for f in files if list(names.values()).count(names[f]) > 1]
         if not alike: break
-        for f in alike: names[f] = '/'.join((*f.absolute().parts[-1 - depth:-1],
-                                             re.sub(r'[_ ](all_gaze|fixations)$', '', f.stem)))
+        for f in alike: names[f] = '/'.join((*f.absolute().parts[-1 - depth:-1], stems[f]))
     return names
 
 # %% ../../nbs/sources/10_gaze.ipynb #df1616c3
