@@ -209,8 +209,9 @@ def _masks_given(project, video_id, scenes, given):
         return n if same_id(owner, video_id) and image in (None, picture(n)) else None
     def rank(path): return not path.stem.lower().startswith('scene_'), path.suffix.lower() != '.png', path.name
     seeds, kinds, looks = {}, {}, {}
-    beside = annotation_files(place)         # of `scene.json` beside `scene.jpg` the picture is the one that was annotated
-    annotated = {name for path in beside for name in read_annotations(path)}
+    annotated = set()                        # of `scene.json` beside `scene.jpg` the picture is the one that was annotated
+    for path in annotation_files(place):
+        with contextlib.suppress(AkvError): annotated |= read_annotations(path).keys()   # others lie there for reasons of their own
     for path in sorted((p for p in place.iterdir() if p.suffix.lower() in _MASK_SUFFIXES), key=rank):
         if path.name in annotated: continue
         n = number(path)

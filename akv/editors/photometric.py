@@ -94,12 +94,15 @@ def _bands(
     fine = bands[0]
     return fine**3 / (fine * fine + _NOISE**2), *bands[1:]
 
+def _limits(linear): # what a picture's light may come to: no less than 2 and no more than 253 of 255, or what it was
+    return linear.amin(1, keepdim=True).clamp_max(6e-4), linear.amax(1, keepdim=True).clamp_min(.98)
+
 class _Prepared:
     "Pictures with what the operations need of them."
     def __init__(self, x, region, short_side, boxes, window): # [B,3,h,w] sRGB; [B,1,h,w], None for a grade; pixels; (x, y, w, h)s
         linear = to_linear(x)
         self.x, self.lab = x, to_oklab(linear)
-        self.low, self.high = linear.amin(1, keepdim=True).clamp_max(6e-4), linear.amax(1, keepdim=True).clamp_min(.98)  # 2, 253
+        self.low, self.high = _limits(linear)
         self.bands = () if region is None else _bands(self.lab[:, :1], region, short_side)
         self.skin = skin_like(self.lab)
         left, top, w, h = window
@@ -218,9 +221,7 @@ def _surrounded(x, stops, far, low, high): # sRGB [B, 3, h, w] under light that 
 def _relit(frame, edit, weight): # a whole frame under the edit's light
     with torch.inference_mode():
         x = to_tensor(frame)
-        linear = to_linear(x)
-        low, high = linear.amin(1, keepdim=True).clamp_max(6e-4), linear.amax(1, keepdim=True).clamp_min(.98)
-        out = _surrounded(x, edit.amounts()[-1], _far_off(edit.light, *frame.shape[:2]), low, high)
+        out = _surrounded(x, edit.amounts()[-1], _far_off(edit.light, *frame.shape[:2]), *_limits(to_linear(x)))
     return composite(frame, 255 * out[0].permute(1, 2, 0).numpy(), np.full(frame.shape[:2], weight, np.float32))
 
 # %% ../../nbs/editors/03_photometric.ipynb #0305e63e
@@ -484,7 +485,7 @@ def fit_dose(
     model, bounds = model or load_attention_model(), list(bounds or natural_bounds().values())
     regions = regions or [soft_region(M, feather) for M in masks]
     target, before = math.log(alpha), mean_share(frames, masks, model)
-    best = _Fit(PhotometricEdit(bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
+    best = _Fit(PhotometricEdit([0.] * len(bounds), bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
     if not target: return best
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
     lead = _Search(frames[middle], masks[middle], regions[middle], model, bounds).prepare()

@@ -184,6 +184,7 @@ def read_annotations(
             if content and isinstance(content[0], dict) and 'segmentation' in content[0]:
                 raise AkvError(f'{path}: COCO annotations without the list of images; {_INSTEAD}')
             return {}
+        if not isinstance(content, dict): return {}
         if 'shapes' in content: return _labelme(path, content)
         if 'annotations' in content and ('images' in content or 'image' in content): return _coco(path, content)
         if '_via_img_metadata' in content: raise AkvError(f'{path}: from the VGG Image Annotator; {_INSTEAD}')

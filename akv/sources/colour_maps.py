@@ -49,6 +49,7 @@ def colour_maps()->dict: # {name: [256,3], 0 to 255, RGB}
     return apart
 
 # %% ../../nbs/sources/16_colour_maps.ipynb #2634e76b
+@functools.lru_cache(maxsize=256)
 def colours_of(
     name,           # such as 'jet', 'jet_r', 'opencv jet', 'viridis bgr', 'green-yellow-red'
 )->np.ndarray:      # [256,3], 0 to 255, RGB

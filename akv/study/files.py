@@ -212,7 +212,8 @@ def told_of_stand_ins(
     names = [p.name for p in sorted(path.parent.iterdir()) if p.name != path.name and not p.name.startswith((".", "~"))
              and (p.stem.lower() == path.stem and p.suffix.lower() in (".csv", ".xlsx", ".xls", ".ods", ".numbers", ".tsv")
                   or p.name.lower() == f"{path.name}.csv")] if path.parent.is_dir() else []
-    if (beside := path.parent.parent/path.name).is_file() and path.parent.name == "data":
+    beside = path.parent.parent/path.name
+    if not path.is_file() and path.parent.name == "data" and beside.is_file():
         notice(f"{beside} is not read; if it is this study's, move it to {path}")
     if not names: return path
     cure = f"save it as 'CSV UTF-8' under the name {path.name}, or move it away"
