@@ -9,11 +9,11 @@ __all__ = ['make_attention', 'viewer_words']
 import shutil
 from pathlib import Path
 import numpy as np
-from .study.files import AkvError, atomic_path, content_hash, ImageError, notice, offered, read_json, read_table, write_table
+from .study.files import AkvError, atomic_path, content_hash, file_hash, ImageError, notice, offered, read_json, read_table, write_table
 from .study.images import load_image, save_heatmap
-from .study.project import Project, id_folder, scene_files, scene_name, StageCache, write_provenance
+from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
-from .sources.weights import ATTENTION_WEIGHTS
+from .sources.weights import ATTENTION_WEIGHTS, MOVING_WEIGHTS
 from .sources.colour_maps import read_heatmap
 
 # %% ../nbs/03_attention.ipynb #e273016b
@@ -238,6 +238,19 @@ def _use_rater(maps, images, kept, rater, settings):
     return chosen, dict(rater=rater_name(rater), failures=len(failures), **report)
 
 # %% ../nbs/03_attention.ipynb #4dacafe3
+def _place_in_video(project, video_id, n): # (video, frame of the scene image, first frame of the scene); None for images
+    video = project.source_video(video_id)
+    if video is None or not video.is_file() or not project.scenes_csv(video_id).is_file(): return None
+    scenes = read_scenes(project, video_id).set_index('scene_number')
+    return (video, *(int(scenes.loc[n, c]) for c in ('image_frame', 'start_frame'))) if n in scenes.index else None
+
+def _predicted(image, where, flips): # A [H, W]
+    from akv.sources.models import predict_attention
+    from akv.sources.moving import load_moving_model, moments_of
+    moments = moments_of(where[0], [where[1]], where[2]) if where else None
+    return predict_attention([load_image(image)], load_moving_model().at(moments), flips=flips)[0]
+
+# %% ../nbs/03_attention.ipynb #8b1588c7
 def _note_origins(maps, images, source, files, report):
     "Give notice of scenes that were predicted although a source was named, and write `provenance.json`."
     origins = {n: maps.origin(n) for n in images}
@@ -251,7 +264,8 @@ def _note_origins(maps, images, source, files, report):
     if not report and noted: # nothing new: the old record stands
         old = read_json(folder/'provenance.json')
         source_of, report = old['source'], {name: value for name, value in old['settings'].items() if name != 'maps'}
-    model = f'akv attention model {content_hash(ATTENTION_WEIGHTS)[:12]}' if predicted else None
+    weights = content_hash(ATTENTION_WEIGHTS), content_hash(MOVING_WEIGHTS)
+    model = f'akv attention models {weights[0][:12]} and, where there is a video, {weights[1][:12]}' if predicted else None
     write_provenance(folder, source_of, model, dict(maps=origins, **report))
 
 # %% ../nbs/03_attention.ipynb #f81714f5
@@ -289,11 +303,11 @@ def make_attention(
         notice(f'scene {scenes} of {video_id}: the attention heatmap in the project was made or changed by hand and is '
                'kept; delete it to use what was given')
     for n in (n for n in images if n not in known and maps.origin(n) in (None, 'predicted')):
-        flips, image = settings.attention.flips, images[n]
-        def save(part):
-            from akv.sources.models import predict_attention
-            save_heatmap(predict_attention(load_image(image), flips=flips), part)
-        maps.make(n, 'predicted', content_hash(image, content_hash(ATTENTION_WEIGHTS), flips), '.jpg', save)
+        flips, image, where = settings.attention.flips, images[n], _place_in_video(project, video_id, n)
+        def save(part): save_heatmap(_predicted(image, where, flips), part)
+        seen = content_hash(image, content_hash(ATTENTION_WEIGHTS), flips)
+        if where: seen = content_hash(seen, MOVING_WEIGHTS, file_hash(where[0]), where[1:])
+        maps.make(n, 'predicted', seen, '.jpg', save)
     tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
     _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report)
     return {n: maps.path(n) for n in images}
@@ -317,5 +331,6 @@ __getattr__ = offered(
     __name__,
     sources__models='AttentionModel AlexNetModel DensityModel input_size load_attention_model '
                     'load_second_model log_odds_of_share predict_attention save_attention_model share_weights to_tensor',
-    sources__witnesses='alexnet_attention centre_bias colour_contrast predict_video_attention spectral_residual '
+    sources__moving='load_moving_model Moments moments_of MovingModel predict_video_attention',
+    sources__witnesses='alexnet_attention centre_bias colour_contrast spectral_residual '
                        'VERIFIERS')

@@ -21,9 +21,10 @@ from .media.motion import consistency, flow, resize_flow, warp
 from .media.regions import region_box
 from .sources.tracks import doubtful_frames
 from .sources.models import predict_attention
+from .sources.moving import load_moving_model
 from .sources.weights import WITNESSES
 from .sources.witnesses import VERIFIERS
-from .editors.photometric import mean_energy
+from .editors.photometric import mean_energy, seen_in
 from .editors.scene_source import SceneSource
 from .editors.visibility import Onlookers
 from .alignment import alpha_between, attention_proportion
@@ -43,6 +44,11 @@ VERDICTS = 'delivered', 'under_dosed', *FLAGGED, 'cannot'   # what `status` may 
 # %% ../nbs/14_check.ipynb #4f469d8d
 _MODELS = dict(akv=predict_attention, **{name: VERIFIERS[name] for name in WITNESSES}) # the editors' own model first
 _seen_alpha = functools.partial(alpha_between, undefined=np.nan)
+
+def _models_at(source, indices): # {index: {name: picture -> A}}: what moves around a frame is known to akv's own model
+    told, models = seen_in(load_moving_model(), source, list(indices)), {}
+    for k, i in enumerate(indices): models[i] = dict(_MODELS, akv=lambda picture, k=k: predict_attention([picture], told.among(slice(k, k + 1)))[0])
+    return models
 
 def _shares(
     picture:np.ndarray, # uint8 [H, W, 3]
@@ -251,6 +257,7 @@ class _SceneCheck:
         self.doubtful = bool(doubtful_frames(self.source.project, self.source.video_id, self.source.scene_number))
         self.baseline = next(edit for edit in edits if edit.variant == 'baseline')
         self.frames = self.source.frames({i for edit in edits for i in edit.record['frames']})
+        self.models = _models_at(self.source, self.frames)
         self.onlookers = {i: Onlookers(frame) for i, frame in self.frames.items()} # those of the middle frames are asked
 
     def once(self, measure, i, picture, *more): # a picture that turns up again is measured once
@@ -259,7 +266,7 @@ class _SceneCheck:
         return self.known[key]
 
     def shares(self, pictures): # {index: picture} -> {model: share, mean over the frames}
-        each = [self.once(_shares, i, picture, self.source.mask(i)) for i, picture in pictures.items()]
+        each = [self.once(_shares, i, picture, self.source.mask(i), self.models[i]) for i, picture in pictures.items()]
         return {name: float(np.mean([s[name] for s in each])) for name in _MODELS}
 
     def row(self, edit): # {column: value}

@@ -25,7 +25,7 @@ def _tried(source, frames, named, editor): # rows of the table; named: {alpha: n
     pictures, rows = source.frames(frames), []
     what = [pictures[i] for i in frames], [source.mask(i) for i in frames], [source.region(i) for i in frames]
     for alpha, name in named.items():
-        try: _, dose = editor.fit(*what, alpha)
+        try: _, dose = editor.fit(*what, alpha, scene=source, indices=frames)
         except ManipulationError: dose = dict(delivered_alpha=1., visibility=.5, visibility_witness=.5)   # nothing can be moved here
         rows.append([source.video_id, source.scene_number, alpha, *(dose[c] for c in COLUMNS[3:-1]), name])
     return rows

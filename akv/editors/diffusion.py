@@ -13,12 +13,13 @@ import numpy as np
 from ..study.files import AkvError, content_hash
 from ..study.settings import Settings
 from ..media.regions import region_box
-from ..sources.models import load_attention_model, predict_attention
+from ..sources.models import predict_attention
+from ..sources.moving import load_moving_model
 from ..diffusion.control import ControlTensorBuilder
 from ..diffusion.geometry import apply_difference
 from ..alignment import alpha_between, attention_proportion, modify_attention_heatmap, modify_placebo
 from .visibility import load_critics
-from .photometric import (apply_photometric, edit_energy, fit_dose, mean_share, natural_bounds,
+from .photometric import (apply_photometric, edit_energy, fit_dose, mean_share, natural_bounds, seen_in,
                                      PhotometricEdit, PhotometricEditor)
 
 # %% ../../nbs/editors/04_diffusion.ipynb #12a98f4f
@@ -97,13 +98,14 @@ class _Shot:
         self.shown = list(range(len(frames))) if editor.chosen.cross_frame else [lead] # to the diffusion model
         self.keyword = 'product' if scene is None else scene.keyword
         self.identity = content_hash(*(scene.inputs() if scene else ['bare']), editor.seed)
-        self.before = mean_share(frames, masks, editor.model)
+        self.model = seen_in(editor.model, scene, indices)
+        self.before = mean_share(frames, masks, self.model)
         targets = [(r > .5).astype(np.float32) for r in regions]
         still = np.max([targets[i] for i in self.shown], 0) # a placebo's place is the same in all frames
         self.places = [still] * len(frames) if placebo else masks
         if maps: self.maps = TargetMaps(*maps, scene.mask(scene.image_frame), placebo)
         else: # no file: the alpha law on the scene's heatmap
-            A = predict_attention(frames[lead], editor.model) if scene is None else scene.attention_heatmap
+            A = predict_attention(frames[lead]) if scene is None else scene.attention_heatmap
             if placebo: after = modify_placebo(A, masks[lead], targets[lead], alpha)
             else: after = A if alpha == 1 else modify_attention_heatmap(A, masks[lead], alpha)
             self.maps = TargetMaps(A, after, masks[lead], placebo)
@@ -115,7 +117,7 @@ class _Shot:
         shown = zip(self.indices, self.frames, self.regions)
         return [self.editor.apply(frame, region, parameters, index=i) for i, frame, region in shown]
 
-    def share(self, pictures): return mean_share(pictures, self.masks, self.editor.model)
+    def share(self, pictures): return mean_share(pictures, self.masks, self.model)
 
     def paint(self, control, seed, strength=None): # parameters; control: the alpha that the control tensor says
         model, chosen, shown = self.editor.diffusion, self.editor.chosen, self.shown
@@ -184,7 +186,7 @@ class ControlNetEditor:
     @functools.cached_property
     def model(self): # AttentionModel
         "The attention model that measures the dose."
-        return load_attention_model()
+        return load_moving_model()
 
     @property
     def diffusion(self): # akv.controlnet.StableDiffusionControlNetWrapper
@@ -208,7 +210,7 @@ class ControlNetEditor:
         left, finish, after = math.log(alpha / delivered), None, part.share
         # Less than a quarter of the tolerance is not worth a second edit.
         if 0 < shot.before < 1 and self.chosen.photometric_finish and abs(left) > self.tolerance / 4:
-            fit = fit_dose(painted, masks, math.exp(left), self.model, regions, bounds=self.bounds, level=self.level)
+            fit = fit_dose(painted, masks, math.exp(left), shot.model, regions, bounds=self.bounds, level=self.level)
             total = _delivered(shot.before, fit.share_after)
             if abs(math.log(alpha / total)) < abs(left):
                 finish, after, delivered = fit.edit.to_dict(), fit.share_after, total
@@ -240,7 +242,7 @@ class ControlNetEditor:
         dose = dict(share_before=shot.before, share_after=after, delivered_alpha=alpha, energy_wanted=energy,
                     energy=reached, diffusion_energy=reached)
         if reached >= energy / 2 or not self.chosen.photometric_finish: return scaled, dose
-        plain, other = PhotometricEditor(self.all_settings).fit_placebo(frames, masks, regions, energy)
+        plain, other = PhotometricEditor(self.all_settings).fit_placebo(frames, masks, regions, energy, scene, indices)
         if other['energy'] <= reached: return scaled, dose
         return dict(scaled, scale=0., photometric=plain), dict(other, diffusion_energy=0.)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OPERATIONS', 'VISIBLE_CHANGE', 'VISIBILITY', 'daylight', 'skin_like', 'natural_bounds', 'PhotometricEdit', 'settled',
            'apply_photometric', 'mean_share', 'figure_ground', 'fit_dose', 'edit_energy', 'mean_energy', 'fit_placebo',
-           'PhotometricEditor']
+           'seen_in', 'PhotometricEditor']
 
 # %% ../../nbs/editors/03_photometric.ipynb #345d815a
 import functools
@@ -22,6 +22,7 @@ from ..media.oklab import from_linear, from_oklab, LUMINANCE, to_linear, to_okla
 from ..media.regions import composite, region_box, soft_region
 from ..sources.models import (AttentionModel, load_attention_model, log_odds_of_share, predict_attention,
                                 share_weights, to_tensor)
+from ..sources.moving import load_moving_model
 from ..sources.outlines import guided
 from ..alignment import alpha_between
 from .visibility import load_critics, Onlookers
@@ -288,14 +289,11 @@ class _Fit:
 def mean_share(
     frames, # uint8 [H, W, 3], a list
     masks, # M [H, W] of each
-    model:AttentionModel, # what predicts the attention
+    model:AttentionModel, # what predicts the attention, bound to the frames' moments or not
 )->float: # 0 to 1
     "The product's share of attention on full-size pixels, mean over the frames."
-    s = 0
-    for frame, M in zip(frames, masks):
-        A = predict_attention(frame, model)
-        s += float((A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64))
-    return s / len(frames)
+    maps = predict_attention(list(frames), model)
+    return float(np.mean([(A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64) for A, M in zip(maps, masks)]))
 
 # %% ../../nbs/editors/03_photometric.ipynb #03af51ff
 def _pictures(frames, regions, edit): # the full-size frames, edited
@@ -469,7 +467,7 @@ def fit_dose(
     frames, # uint8 [H, W, 3], a list of one size
     masks, # M [H, W] for each frame
     alpha:float, # wanted odds multiplier of the share, > 0
-    model:AttentionModel=None,
+    model:AttentionModel=None, # None: the one for photographs; for frames of a video, one bound to their moments
     regions=None, # [H, W] for each frame, from `soft_region`; None makes them
     feather:float=.015, # width of the soft edge, share of the short side
     bounds=None, # [12], or [13] with reach `scene`; None: the defaults
@@ -488,7 +486,7 @@ def fit_dose(
     best = _Fit(PhotometricEdit([0.] * len(bounds), bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
     if not target: return best
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
-    lead = _Search(frames[middle], masks[middle], regions[middle], model, bounds).prepare()
+    lead = _Search(frames[middle], masks[middle], regions[middle], model.among(middle), bounds).prepare()
     search = _Search(frames, masks, regions, model, bounds).prepare(lead) if len(frames) > 1 else lead
     z, taken, offset = lead.start(target, level), 0, 0.
     for _ in range(3):                               # small pictures lead, full-size pixels decide
@@ -544,7 +542,7 @@ def fit_placebo(
     model, bounds = model or load_attention_model(), list(bounds or natural_bounds().values())
     before = mean_share(frames, masks, model)
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
-    lead = _Search(*(part[middle] for part in (frames, masks, regions)), model, bounds, grade=True)
+    lead = _Search(*(part[middle] for part in (frames, masks, regions)), model.among(middle), bounds, grade=True)
     best, taken = (_Fit(PhotometricEdit(bounds=lead.bounds, grade=True), before, before, 1., 0., 0), 0.), 0     # as it was
     if not energy: return best
     grades = [sign * z for z in torch.eye(len(OPERATIONS))[:4] for sign in (1., -1.)]     # lighter or darker before all else
@@ -572,6 +570,15 @@ def fit_placebo(
     return best
 
 # %% ../../nbs/editors/03_photometric.ipynb #339fe79e
+def seen_in(
+    model, # of attention
+    scene, # SceneSource; None for pictures that come from nowhere
+    indices, # of the frames in the video; None where they are not known
+):
+    "The model, told what moves around some frames of a scene, where that is known."
+    return model if scene is None or indices is None else model.at(scene.moments(indices))
+
+# %% ../../nbs/editors/03_photometric.ipynb #ae3f06ef
 class PhotometricEditor:
     "Changes colour, light and detail inside a region, as far as the level of naturalness allows."
     name = 'photometric'
@@ -583,7 +590,7 @@ class PhotometricEditor:
         project=None, # not used by this editor
     ):
         editing = (settings or Settings()).editing
-        self.model, self.level = load_attention_model(), editing.naturalness.level
+        self.model, self.level = load_moving_model(), editing.naturalness.level
         self.bounds = natural_bounds(editing.naturalness, editing.reach)
         self.settings = dict(bounds=list(self.bounds.values()), level=self.level, visible_change=VISIBLE_CHANGE[self.level], visibility=VISIBILITY[self.level],
                              feather=editing.feather, tolerance=editing.tolerance)
@@ -593,13 +600,15 @@ class PhotometricEditor:
         "Which weights its edits depend on."
         return content_hash(self.model.hash, load_critics()[0].hash)
 
-    def fit(self, frames, masks, regions, alpha, **told): # as in akv.editors.protocol
+    def fit(self, frames, masks, regions, alpha, scene=None, indices=None, **told): # as in akv.editors.protocol
         "Search for the edit that delivers alpha: (parameters, dose). Alpha 1 changes nothing."
-        return self._outcome(fit_dose(frames, masks, alpha, self.model, regions, bounds=list(self.bounds.values()), level=self.level))
+        model = seen_in(self.model, scene, indices)
+        return self._outcome(fit_dose(frames, masks, alpha, model, regions, bounds=list(self.bounds.values()), level=self.level))
 
-    def fit_placebo(self, frames, masks, regions, energy, **told):
+    def fit_placebo(self, frames, masks, regions, energy, scene=None, indices=None, **told):
         "A grade of another region, of a given energy, that leaves the product's share alone: (parameters, dose)."
-        fit, reached = fit_placebo(frames, masks, regions, energy, self.model, list(self.bounds.values()))
+        model = seen_in(self.model, scene, indices)
+        fit, reached = fit_placebo(frames, masks, regions, energy, model, list(self.bounds.values()))
         parameters, dose = self._outcome(fit)
         return parameters, dict(dose, energy_wanted=energy, energy=reached)
 

@@ -96,6 +96,14 @@ class SceneSource:
         "What the product is called."
         return self.project.keywords().get(self.video_id, '')
 
+    def moments(self,
+        indices, # of frames in the video
+    ): # akv.sources.moving.Moments, for the model of moving pictures; None for an image
+        "What moves around those frames, back to the cut. Raises `VideoError` where the video cannot be read."
+        if not self.video: return None
+        from akv.sources.moving import moments_of
+        return moments_of(self.video, indices, self.start)
+
     def inputs(self)->tuple: # (hash of the source, hash of the masks)
         "What edits of this scene depend on: the video or image, and the masks."
         track = sorted(self.project.keyword_track(self.video_id, self.scene_number).glob('*.png')) if self.video else []

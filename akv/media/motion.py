@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['flow', 'warp', 'consistency', 'reliability', 'resize_flow', 'compose', 'FlowChain', 'make_flow', 'working_size',
-           'choose_keyframes']
+           'choose_keyframes', 'own_motion']
 
 # %% ../../nbs/media/04_motion.ipynb #e6f72581
 from pathlib import Path
@@ -241,3 +241,17 @@ def choose_keyframes(
         last = image
     if not keys: raise AkvError('a take without frames has no keyframes')
     return keys if keys[-1] == index else [*keys, index]
+
+# %% ../../nbs/media/04_motion.ipynb #a6b9d75d
+def own_motion(
+    v, # float32 [H, W, 2], from `flow`
+)->tuple: # (float32 [H, W, 2] what is left, float32 [H, W, 2] the camera's): v is their sum
+    "Take a flow apart: the camera's motion, affine over the picture, and what things do beyond it."
+    h, w = v.shape[:2]
+    at, v = np.stack(np.broadcast_arrays(1, *np.mgrid[-1:1:h*1j, -1:1:w*1j]), -1).reshape(-1, 3), v.reshape(-1, 2)
+    camera = np.median(v, axis=0)
+    for _ in range(3):
+        speed = np.linalg.norm(v - camera, axis=1)
+        fits = speed <= np.median(speed)
+        camera = at @ np.linalg.lstsq(at[fits], v[fits], rcond=None)[0]
+    return tuple(part.reshape(h, w, 2).astype(np.float32) for part in (v - camera, camera))

@@ -55,20 +55,51 @@ class DensityModel(nn.Module):
         self.prior_weight = nn.Parameter(torch.tensor(1.))
         self.register_buffer('log_prior', torch.zeros(1, 1, *prior))
 
+    def judged(self,
+        features, # maps [B, C, h, w] at several strides
+        grid:tuple, # (rows, columns) of the output
+    ): # (last hidden layer [B, width, rows, columns], what it says [B, 1, rows, columns]), before the centre bias
+        "The readout of a picture's features."
+        def fit(z): return F.interpolate(z, grid, mode='bilinear', align_corners=False)
+        hidden = self.readout[:-1](torch.cat([fit(p(f)) for p, f in zip(self.project, features)], 1))
+        z = self.readout[-1](hidden)
+        t = torch.arange(-3, 4, device=z.device, dtype=z.dtype)
+        k = torch.softmax(-t**2 / (2 * self.blur.exp()**2), 0)           # a Gaussian of 7 cells, down and across
+        z = F.conv2d(F.pad(z, (3, 3, 0, 0), mode='replicate'), k.view(1, 1, 1, -1))
+        return hidden, F.conv2d(F.pad(z, (0, 0, 3, 3), mode='replicate'), k.view(1, 1, -1, 1))
+
+    def bias(self,
+        grid:tuple, # (rows, columns) of the output
+        prior=None, # [B, 1, h, w] log prior to use instead of the stored one (training on crops)
+    ): # [1 or B, 1, rows, columns], to be added to what the readout says
+        "The centre bias as it counts: a learned weight times the log of the mean fixation map."
+        prior = self.log_prior if prior is None else prior
+        return self.prior_weight * F.interpolate(prior, grid, mode='bilinear', align_corners=False)
+
     def read(self,
         features, # maps [B, C, h, w] at several strides
         grid:tuple, # (rows, columns) of the output
         prior=None, # [B, 1, h, w] log prior to use instead of the stored one (training on crops)
     ): # [B, rows, columns] log probability of a fixation, sums to 1
         "The readout and the centre bias."
-        def fit(z): return F.interpolate(z, grid, mode='bilinear', align_corners=False)
-        z = self.readout(torch.cat([fit(p(f)) for p, f in zip(self.project, features)], 1))
-        t = torch.arange(-3, 4, device=z.device, dtype=z.dtype)
-        k = torch.softmax(-t**2 / (2 * self.blur.exp()**2), 0)           # a Gaussian of 7 cells, down and across
-        z = F.conv2d(F.pad(z, (3, 3, 0, 0), mode='replicate'), k.view(1, 1, 1, -1))
-        z = F.conv2d(F.pad(z, (0, 0, 3, 3), mode='replicate'), k.view(1, 1, -1, 1))
-        z = z + self.prior_weight * fit(self.log_prior if prior is None else prior)
+        z = self.judged(features, grid)[1] + self.bias(grid, prior)
         return z.flatten(1).log_softmax(1).view(-1, *grid)
+
+    def at(self,
+        moments, # akv.sources.moving.Moments of the pictures that will be shown; None for photographs
+    ):
+        "The same model, told what moves. One that knows pictures only has no use for it."
+        return self
+
+    def among(self,
+        which:slice, # of the pictures that the model was told about
+    ):
+        "The model for some of those pictures. One that knows pictures only is the same for all."
+        return self
+
+    def mirrored(self):
+        "The model for those pictures when they are shown in a mirror."
+        return self
 
     def resize(self,
         x, # [B, 3, H, W], any size
@@ -139,6 +170,12 @@ class AttentionModel(DensityModel):
         "The backbone down to a stride of 16."
         return self.middle(self.stem(x))
 
+    def deepest(self,
+        coarse, # [B, 112, H/16, W/16]
+    ): # features at stride 32: [B, 320, H/32, W/32]
+        "The backbone's last two stages."
+        return self.backbone.blocks[6](self.backbone.blocks[5](coarse))
+
     def late(self,
         fine, # [B, 24, H/8, W/8]
         middle, # [B, 40, H/8, W/8]
@@ -146,8 +183,7 @@ class AttentionModel(DensityModel):
         prior=None, # [B, 1, h, w] log prior to use instead of the stored one (training on crops)
     ): # [B, H/8, W/8] log probability of a fixation, sums to 1 over the grid
         "The backbone's last stages (to 320 channels at a stride of 32) and the readout."
-        deep = self.backbone.blocks[6](self.backbone.blocks[5](coarse))
-        return self.read((fine, middle, coarse, deep), middle.shape[-2:], prior)
+        return self.read((fine, middle, coarse, self.deepest(coarse)), middle.shape[-2:], prior)
 
 # %% ../../nbs/sources/02_models.ipynb #f3f5f87c
 def _stlpips_trunk():
@@ -281,7 +317,7 @@ def to_tensor(
 
 # %% ../../nbs/sources/02_models.ipynb #1fe1f20f
 def full_density(
-    model, # DensityModel
+    model, # DensityModel, bound to the pictures' moments or not
     x, # [B, 3, H, W] in [0, 1]
     area=None, # input area, square pixels; several are averaged; None: the model's
     flips=False, # average with the mirror image
@@ -290,7 +326,7 @@ def full_density(
     areas, total = area if isinstance(area, (tuple, list)) else (area,), 0
     for view in (x, x.flip(-1)) if flips else (x,):
         for a in areas:
-            p = F.interpolate(model(view, a).exp()[:, None], x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
+            p = F.interpolate((model if view is x else model.mirrored())(view, a).exp()[:, None], x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
             total = total + (p if view is x else p.flip(-1)) / p.sum((1, 2), keepdim=True)
     return total / (len(areas) * (1 + bool(flips)))
 
@@ -312,9 +348,10 @@ def predict_attention(
         batch = max(1, 256_000 // largest) if device.type == 'cpu' else 16
     for i, picture in enumerate(pictures): same.setdefault(picture.shape, []).append(i)
     for group in same.values():
-        for some in (group[i:i+batch] for i in range(0, len(group), batch)):
+        for n in range(0, len(group), batch):
+            some, part = group[n:n+batch], model.among(slice(n, n + batch))
             with torch.inference_mode():
-                p = full_density(model, to_tensor([pictures[i] for i in some], device), area, flips)
+                p = full_density(part, to_tensor([pictures[i] for i in some], device), area, flips)
                 for i, A in zip(some, (p / p.amax((1, 2), keepdim=True)).cpu().numpy()): maps[i] = A
     return maps[0] if single else maps if len(same) > 1 else np.stack(maps)
 
