@@ -13,7 +13,7 @@ from .study.files import AkvError, atomic_path, content_hash, file_hash, ImageEr
 from .study.images import load_image, save_heatmap
 from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
-from .sources.weights import ATTENTION_WEIGHTS, MOVING_WEIGHTS
+from .sources.other_models import chosen_hash, chosen_model
 from .sources.colour_maps import read_heatmap
 
 # %% ../nbs/03_attention.ipynb #e273016b
@@ -244,28 +244,29 @@ def _place_in_video(project, video_id, n): # (video, frame of the scene image, f
     scenes = read_scenes(project, video_id).set_index('scene_number')
     return (video, *(int(scenes.loc[n, c]) for c in ('image_frame', 'start_frame'))) if n in scenes.index else None
 
-def _predicted(image, where, flips): # A [H, W]
+def _predicted(image, where, lead, flips): # A [H, W]
     from akv.sources.models import predict_attention
-    from akv.sources.moving import load_moving_model, moments_of
+    from akv.sources.moving import moments_of
     moments = moments_of(where[0], [where[1]], where[2]) if where else None
-    return predict_attention([load_image(image)], load_moving_model().at(moments), flips=flips)[0]
+    return predict_attention([load_image(image)], chosen_model(lead).at(moments), flips=flips)[0]
 
 # %% ../nbs/03_attention.ipynb #8b1588c7
-def _note_origins(maps, images, source, files, report):
+def _note_origins(maps, images, source, files, report, lead='akv'):
     "Give notice of scenes that were predicted although a source was named, and write `provenance.json`."
     origins = {n: maps.origin(n) for n in images}
     predicted = sorted(n for n in origins if origins[n] == 'predicted')
+    by = "akv's model" if lead == 'akv' else lead
     if source != 'model' and predicted:
         what = 'no heatmap given' if source == 'given' else f'nothing from {source}'
-        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by akv's model")
+        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by {by}")
     folder = maps.project.attention_heatmap(maps.video_id, 1).parent
     source_of = maps.project.relative(files[0] if files else maps.project.scene_cuts(maps.video_id))
     noted = set(origins.values()) & {'fixations', 'ratings', 'llava'} and (folder/'provenance.json').is_file()
     if not report and noted: # nothing new: the old record stands
         old = read_json(folder/'provenance.json')
         source_of, report = old['source'], {name: value for name, value in old['settings'].items() if name != 'maps'}
-    weights = content_hash(ATTENTION_WEIGHTS), content_hash(MOVING_WEIGHTS)
-    model = f'akv attention models {weights[0][:12]} and, where there is a video, {weights[1][:12]}' if predicted else None
+    of = 'akv attention model' if lead == 'akv' else f'attention model {lead}'
+    model = f'{of} {chosen_hash(lead)[:12]}' if predicted else None
     write_provenance(folder, source_of, model, dict(maps=origins, **report))
 
 # %% ../nbs/03_attention.ipynb #f81714f5
@@ -302,14 +303,14 @@ def make_attention(
         scenes = ', '.join(map(str, sorted(known & kept)))
         notice(f'scene {scenes} of {video_id}: the attention heatmap in the project was made or changed by hand and is '
                'kept; delete it to use what was given')
+    lead = settings.attention.model
     for n in (n for n in images if n not in known and maps.origin(n) in (None, 'predicted')):
         flips, image, where = settings.attention.flips, images[n], _place_in_video(project, video_id, n)
-        def save(part): save_heatmap(_predicted(image, where, flips), part)
-        seen = content_hash(image, content_hash(ATTENTION_WEIGHTS), flips)
-        if where: seen = content_hash(seen, MOVING_WEIGHTS, file_hash(where[0]), where[1:])
-        maps.make(n, 'predicted', seen, '.jpg', save)
+        def save(part): save_heatmap(_predicted(image, where, lead, flips), part)
+        place = (file_hash(where[0]), *where[1:]) if where else None
+        maps.make(n, 'predicted', content_hash(image, chosen_hash(lead), flips, place), '.jpg', save)
     tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
-    _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report)
+    _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report, lead)
     return {n: maps.path(n) for n in images}
 
 # %% ../nbs/03_attention.ipynb #6f83439c
