@@ -13,7 +13,7 @@ from .study.files import AkvError, atomic_path, content_hash, ImageError, notice
 from .study.images import load_image, save_heatmap
 from .study.project import Project, id_folder, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
-from .sources.weights import ATTENTION_WEIGHTS
+from .sources.other_models import chosen_hash, chosen_model
 from .sources.colour_maps import read_heatmap
 
 # %% ../nbs/03_attention.ipynb #e273016b
@@ -238,20 +238,21 @@ def _use_rater(maps, images, kept, rater, settings):
     return chosen, dict(rater=rater_name(rater), failures=len(failures), **report)
 
 # %% ../nbs/03_attention.ipynb #4dacafe3
-def _note_origins(maps, images, source, files, report):
+def _note_origins(maps, images, source, files, report, lead='akv'):
     "Give notice of scenes that were predicted although a source was named, and write `provenance.json`."
     origins = {n: maps.origin(n) for n in images}
     predicted = sorted(n for n in origins if origins[n] == 'predicted')
     if source != 'model' and predicted:
         what = 'no heatmap given' if source == 'given' else f'nothing from {source}'
-        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by akv's model")
+        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by {"akv's model" if lead == 'akv' else lead}")
     folder = maps.project.attention_heatmap(maps.video_id, 1).parent
     source_of = maps.project.relative(files[0] if files else maps.project.scene_cuts(maps.video_id))
     noted = set(origins.values()) & {'fixations', 'ratings', 'llava'} and (folder/'provenance.json').is_file()
     if not report and noted: # nothing new: the old record stands
         old = read_json(folder/'provenance.json')
         source_of, report = old['source'], {name: value for name, value in old['settings'].items() if name != 'maps'}
-    model = f'akv attention model {content_hash(ATTENTION_WEIGHTS)[:12]}' if predicted else None
+    of = 'akv attention model' if lead == 'akv' else f'attention model {lead}'
+    model = f'{of} {chosen_hash(lead)[:12]}' if predicted else None
     write_provenance(folder, source_of, model, dict(maps=origins, **report))
 
 # %% ../nbs/03_attention.ipynb #f81714f5
@@ -288,14 +289,15 @@ def make_attention(
         scenes = ', '.join(map(str, sorted(known & kept)))
         notice(f'scene {scenes} of {video_id}: the attention heatmap in the project was made or changed by hand and is '
                'kept; delete it to use what was given')
+    lead = settings.attention.model
     for n in (n for n in images if n not in known and maps.origin(n) in (None, 'predicted')):
         flips, image = settings.attention.flips, images[n]
         def save(part):
             from akv.sources.models import predict_attention
-            save_heatmap(predict_attention(load_image(image), flips=flips), part)
-        maps.make(n, 'predicted', content_hash(image, content_hash(ATTENTION_WEIGHTS), flips), '.jpg', save)
+            save_heatmap(predict_attention(load_image(image), chosen_model(lead), flips=flips), part)
+        maps.make(n, 'predicted', content_hash(image, chosen_hash(lead), flips), '.jpg', save)
     tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
-    _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report)
+    _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report, lead)
     return {n: maps.path(n) for n in images}
 
 # %% ../nbs/03_attention.ipynb #6f83439c

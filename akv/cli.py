@@ -72,6 +72,13 @@ _OPTIONS = dict(
                              help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), "
                                   'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
                                   'without, what is given says it, else the settings'),
+    attention_model=_Option('--attention-model', setting='attention.model', metavar='NAME',
+                            help="the attention model that edits follow and that predicts heatmaps: akv (the package's), "
+                                 'PACKAGE.MODULE:FUNCTION (yours; it is imported and run), or a .safetensors file; without, as '
+                                 'the settings say'),
+    witnesses=_Option('--witness', setting='attention.witnesses', metavar='NAME', action='append',
+                      help='a further model that the check asks what it sees, named as for --attention-model; as often as is '
+                           'needed; without, as the settings say'),
     fixations=_Option('--fixations', metavar='FILE', action='append',
                       help='eye tracking: an export of Tobii, EyeLink (fixation report or .asc), Gazepoint, SMI or '
                            'Pupil, or a table (.csv, '
@@ -302,7 +309,7 @@ def _settings(args):
         if name == 'mask_model' and settings.keywords.source == 'sam2': key = 'sam2_model'
         try: setattr(getattr(settings, section), key, value)
         except ValidationError as error:
-            raise SettingsError(f"{section}.{key}: {error.errors()[0]['msg']}, found {value!r}") from None
+            raise SettingsError(f"{section}.{key}: {error.errors()[0]['msg'].removeprefix('Value error, ')}, found {value!r}") from None
     choosers = {option.setting: option.flags[0] for name, option in _OPTIONS.items()
                 if option.setting and hasattr(args, name)}
     for name in given:
@@ -398,8 +405,8 @@ def _outcome(result):
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
           'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model',
-          'attention', 'colour_map', 'attention_source', *_GAZE, 'ratings', 'rater_model', 'adapter', 'editor',
-          'diffusion_model',
+          'attention', 'colour_map', 'attention_source', *_GAZE, 'ratings', 'rater_model', 'adapter', 'attention_model',
+          'witnesses', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
@@ -411,7 +418,7 @@ def _run_chain(args):
                         **_inputs(args)))
 
 @_command('the same on the two ads that come with akv', 'akv demo --output akv-demo',
-          'editor', 'diffusion_model', 'demo', model='diffusion_model')
+          'attention_model', 'witnesses', 'editor', 'diffusion_model', 'demo', model='diffusion_model')
 def _demo(args):
     """Make the seven variants of the two short ads that come with akv, with the check and the report. It takes
     a few minutes and needs nothing else; it is the quickest way to see what akv does."""
@@ -533,12 +540,12 @@ def _patches(args):
 # %% ../nbs/19_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
           'akv attention --source fixations --fixations tobii.tsv --output my_ads\n' + _GAZE_EXAMPLES,
-          'ids', 'attention_source', 'attention', 'colour_map', *_GAZE, 'ratings', 'rater_model', 'adapter', 'settings',
-          'output',
+          'ids', 'attention_source', 'attention', 'colour_map', *_GAZE, 'ratings', 'rater_model', 'adapter',
+          'attention_model', 'settings', 'output',
           source='attention_source', model='rater_model')
 def _attention(args):
     """Write data/attention_heatmap from --source: eye tracking, ratings of patches, LLaVA as the rater, or the
-    attention model that comes with akv (the default). Finished maps come in with --attention DIR. Maps that were put
+    attention model (the default: akv's own, or what --attention-model names, which edits follow, too). Finished maps come in with --attention DIR. Maps that were put
     there by hand are kept; scenes for which a source has nothing are predicted, with a notice.
 
     Eye tracking may be a file for each viewer: a file that is given later adds its viewers to those before.
@@ -579,7 +586,7 @@ def _validate(args):
     return 0 if len(result.valid) else 1
 
 # %% ../nbs/19_cli.ipynb #47fcfbc5
-@_command('which dose each scene takes without being seen', 'akv doses --output my_ads', 'ids', 'alphas', 'settings', 'output')
+@_command('which dose each scene takes without being seen', 'akv doses --output my_ads', 'ids', 'alphas', 'attention_model', 'settings', 'output')
 def _doses(args):
     """Try a few doses on every valid scene, and write to outputs/doses.csv what each delivers and how visible it is.
     For each ad, print the largest boost and reduction that nine tenths of its scenes take at the level of
@@ -606,12 +613,15 @@ def _variants(args):
     return _stage(args, 'variants', _with_valid_scenes, lambda p: f"variants in {p.variants()}")
 
 # %% ../nbs/19_cli.ipynb #722cbe33
-@_command('edit the scenes until the dose is reached', 'akv edit --output my_ads', 'ids', 'editor',
+@_command('edit the scenes until the dose is reached', 'akv edit --output my_ads', 'ids', 'attention_model', 'editor',
           'diffusion_model', 'settings', 'output', model='diffusion_model')
 def _edit(args):
     """Edit the scenes of all variants inside the product's outline, each until the attention model sees the
     wanted dose or the picture would look unnatural; outputs/edited_scenes. Edits that two variants share are
-    made once."""
+    made once.
+
+    The attention model is akv's own unless --attention-model names another, such as mine:saliency, a function of
+    yours. What you name is imported and run; the current folder is searched only with PYTHONPATH=. before the command."""
     return _stage(args, 'edit', _with_variants, lambda p: f"edited scenes in {p.outputs/'edited_scenes'}")
 
 # %% ../nbs/19_cli.ipynb #6a7625cd
@@ -633,10 +643,13 @@ def _compare(args):
                   heatmaps=args.heatmaps)
 
 # %% ../nbs/19_cli.ipynb #3c400320
-@_command('measure what the edits did', 'akv check --output my_ads', 'ids', 'settings', 'output')
+@_command('measure what the edits did', 'akv check --output my_ads', 'ids', 'witnesses', 'settings', 'output')
 def _check(args):
     """Measure every edited scene with the attention model and with those that took no part in the edit, and write
-    outputs/manipulation_check.csv."""
+    outputs/manipulation_check.csv.
+
+    --witness asks one more: a function such as mine:saliency (frames in, maps out), which is imported and run; the
+    current folder is searched only with PYTHONPATH=. before the command."""
     code = _stage(args, 'check', _with_variants, lambda p: f"measured in {p.manipulation_check}")
     project = Project(args.output)
     if project.manipulation_check.is_file(): print(_dose_lines(dose_table(project)))

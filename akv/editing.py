@@ -21,7 +21,7 @@ from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
 from .media.decoding import probe
 from .sources.weights import OUTLINE_WEIGHTS
-from .sources.models import load_attention_model
+from .sources.other_models import chosen_model
 from .editors.scene_source import SceneSource
 from .editors.photometric import mean_energy, mean_share, PhotometricEditor
 from .editors.diffusion import ControlNetEditor
@@ -305,7 +305,7 @@ def run_unit(
     status, reason = 'cannot', ''
     try:
         if unit.kind != 'baseline':
-            share = mean_share(frames, masks, load_attention_model())
+            share = mean_share(frames, masks, chosen_model(settings.attention.model))
             if not 0 < share < 1: raise ManipulationError(f'the product has a share of {share:.3g} of the attention')
         if unit.kind == 'placebo':
             boost, place = project.outputs/'units'/unit.needs/'edit.json', 'background' if editor.placebo == 'background' else 'placebo'

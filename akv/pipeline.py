@@ -22,6 +22,7 @@ from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS
+from .sources.other_models import chosen_hash, chosen_model
 from .sources.boxes import (BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, parse_box, parse_click, read_boxes,
                                split_at)
 from .sources.mask_files import ways_to_give_masks
@@ -410,6 +411,10 @@ def assemble(self:Chain, video_id):
     else: assemble_videos(self.project, video_id, self.uses(video_id), self.settings, self.progress)
 
 # %% ../nbs/18_pipeline.ipynb #51586ff4
+def _seen_by(lead): # what lays the leading model's view over a frame
+    from akv.sources.models import predict_attention
+    return lambda label, index, frame: predict_attention(frame, chosen_model(lead))
+
 @patch
 def compare(self:Chain, video_id,
     heatmaps=False, # lay over each picture where the attention model looks
@@ -423,11 +428,17 @@ def compare(self:Chain, video_id,
     doses = {'source': np.zeros(probe(source).frames), **dose_weights(p, video_id, self.uses(video_id))}
     VideoEditor(self.settings).compare(
         {variant_words(name): path for name, path in dict(source=source, **videos).items()},
-        p.outputs/'comparison'/f'{video_id}.mp4', heatmaps=heatmaps or None, progress=self.progress,
+        p.outputs/'comparison'/f'{video_id}.mp4', heatmaps=_seen_by(self.settings.attention.model) if heatmaps else None, progress=self.progress,
         weights={variant_words(name): dose for name, dose in doses.items()},
         figures=lambda dose: f'×{np.exp(dose):.2f}')
 
 # %% ../nbs/18_pipeline.ipynb #bce0e8be
+@patch
+def users_models(self:Chain)->list: # [(name, hash)]; [] where akv's own leads, and nothing but the package's witnesses is asked
+    "The attention models that the settings name, beside akv's own. Raises `AkvError` where one of them cannot be loaded."
+    a = self.settings.attention
+    return [[name, chosen_hash(name)] for name in (*([] if a.model == 'akv' else [a.model]), *a.witnesses)]
+
 @patch
 def check(self:Chain, video_id):
     "Measure what the edits of a video did."
@@ -436,7 +447,8 @@ def check(self:Chain, video_id):
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
     key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS, VERDICTS,
                        baseline if baseline.is_file() else None, self.settings.video.model_dump(),
-                       [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})])
+                       [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
+                       *([self.users_models()] if self.users_models() else []))
     if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
     manipulation_check(self.project, uses, self.settings, self.progress)
     self.cache.mark('check', video_id, key, [])
@@ -452,7 +464,7 @@ def fingerprint(self:Chain, video_id)->str:
     source = [p.relative(video), video if video.is_file() else None] if video else None
     review = read_review(p)
     review = review[review['video_id'] == video_id].to_numpy().tolist()
-    weights = [path if path.is_file() else None for path in (ATTENTION_WEIGHTS, ALEXNET_WEIGHTS)]
+    weights = [path if path.is_file() else None for path in (ATTENTION_WEIGHTS, ALEXNET_WEIGHTS)] + self.users_models()
     parts = ['experiments', 'data', 'keywords', 'attention', 'video', 'editing']
     if s.editing.editor != 'photometric':   # it follows the target heatmaps, with a model that may have been trained anew
         parts.append('model')

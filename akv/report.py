@@ -18,8 +18,8 @@ from .study.images import load_image, load_mask
 from .study.project import Project, StageCache, VARIANTS
 from .study.settings import project_settings, save_settings
 from .media.decoding import read_frames
-from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
+from .sources.other_models import chosen_hash, chosen_model, witness_names
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .check import FLAGGED, read_check, VERDICTS
@@ -66,8 +66,9 @@ def _html_figure(picture, alt, caption='', kind='', height=None):
 # %% ../nbs/17_report.ipynb #142d758f
 class _Ad:
     "What there is to show of one ad."
-    def __init__(self, project, video_id, check, height=None):
+    def __init__(self, project, video_id, check, height=None, lead='akv'):
         self.project, self.video_id, self.height = project, video_id, height    # of the small pictures, pixels
+        self.lead = lead                                                        # the attention model, as the settings name it
         self.check = check[check['video_id'] == video_id]
         self.scenes = sorted(self.check['scene_number'].unique())
         self.rows = {(row.variant, row.scene_number): row for row in self.check.itertuples()}
@@ -139,7 +140,7 @@ def _before_after(ad):
     parts = []
     for variant, n in chosen:
         row, pair = ad.rows[variant, n], (ad.source(n), ad.edited(variant, n))
-        pictures = attention_pictures(*pair, *map(predict_attention, pair), ad.mask(n))
+        pictures = attention_pictures(*pair, *(predict_attention(p, chosen_model(ad.lead)) for p in pair), ad.mask(n))
         three = ''.join(_html_figure(picture, f"attention {words}, scene {n}", words, height=300)
                         for picture, words in zip(pictures, ('before', 'after', 'difference')))
         parts.append(f'<div><h4>Scene {n}, {variant_words(variant)}</h4><div class="three">{three}</div>'
@@ -225,7 +226,8 @@ def _cards(check):
     if len(doubtful): cards.append((len(doubtful), 'scenes with a flagged track, which do not count as delivered'))
     could = dosed[dosed['status'] != 'cannot']
     asked = np.sign(np.log(could['requested_alpha']))
-    right = [float((np.sign(np.log(could[c])) == asked).mean()) for c in _witnesses(check)] if len(could) else []
+    seen = {c: could.groupby('video_id')[c].transform('count') > 0 for c in _witnesses(check)}      # ads that were shown to that model
+    right = [float((np.sign(np.log(could[c])) == asked)[of].mean()) for c, of in seen.items() if of.any()]
     if right:
         cards.append((f"{100*min(right):.0f} %", 'right direction, by the strictest of the models that took no part'))
     inside = ''.join(f'<div><b>{value}</b><span>{words}</span></div>' for value, words in cards)
@@ -285,9 +287,10 @@ def _page(project, settings, check, faults):
     "The whole page."
     ids, pairs, e, d = check['video_id'].unique(), settings.video.check_pairs, settings.experiments, settings.editing
     height = 300 if len(ids) <= 4 else 200 if len(ids) <= 12 else 120   # of the frames: many ads still fit into a mail
-    model = content_hash(ATTENTION_WEIGHTS) if ATTENTION_WEIGHTS.is_file() else 'none'
-    facts = [['akv', escape(akv.__version__)], ['attention model', f'<code>{model}</code>'],
+    lead, others = settings.attention.model, witness_names(settings.attention.witnesses)
+    facts = [['akv', escape(akv.__version__)], ['attention model', f'{"" if lead == "akv" else escape(lead) + " "}<code>{chosen_hash(lead)}</code>'],
              ['editor', escape(d.editor)]]
+    facts += [[f'witness {escape(short)}', f'{escape(name)} <code>{chosen_hash(name)}</code>'] for short, name in others.items()]
     facts += [[f'eye tracking of {escape(v)}', escape(words)] for v in ids if (words := viewer_words(project, v))]
     diffusion = settings.model.sd_model_name if d.editor == 'controlnet' else None
     if diffusion: facts.append(['diffusion model', escape(diffusion)])
@@ -297,7 +300,7 @@ def _page(project, settings, check, faults):
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     return _from_template(
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
-        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height)) for video_id in ids),
+        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids),
         faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
         feather=100*d.feather, pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',

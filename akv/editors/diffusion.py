@@ -13,7 +13,8 @@ import numpy as np
 from ..study.files import AkvError, content_hash
 from ..study.settings import Settings
 from ..media.regions import region_box
-from ..sources.models import load_attention_model, predict_attention
+from ..sources.models import predict_attention
+from ..sources.other_models import chosen_model
 from ..diffusion.control import ControlTensorBuilder
 from ..diffusion.geometry import apply_difference
 from ..alignment import alpha_between, attention_proportion, modify_attention_heatmap, modify_placebo
@@ -182,9 +183,9 @@ class ControlNetEditor:
                              model=self.source[0], **self.chosen.model_dump())
 
     @functools.cached_property
-    def model(self): # AttentionModel
+    def model(self): # as `attention.model` in the settings names it
         "The attention model that measures the dose."
-        return load_attention_model()
+        return chosen_model(self.all_settings.attention.model)
 
     @property
     def diffusion(self): # akv.controlnet.StableDiffusionControlNetWrapper

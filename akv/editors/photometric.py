@@ -20,8 +20,9 @@ from ..study.files import AkvError, content_hash
 from ..study.settings import NaturalnessSettings, Settings
 from ..media.oklab import from_linear, from_oklab, LUMINANCE, to_linear, to_oklab
 from ..media.regions import composite, region_box, soft_region
-from ..sources.models import (AttentionModel, load_attention_model, log_odds_of_share, predict_attention,
+from ..sources.models import (AttentionModel, log_odds_of_share, predict_attention,
                                 share_weights, to_tensor)
+from ..sources.other_models import chosen_model
 from ..sources.outlines import guided
 from ..alignment import alpha_between
 from .visibility import load_critics, Onlookers
@@ -282,7 +283,7 @@ class _Fit:
     share_after:float
     delivered_alpha:float
     visible_change:float # as fitted; at most what the level allows
-    steps:int # looks at the model's input size
+    steps:int # looks, at the model's input size
     visibility:tuple=(.5, .5) # by the critic that leads, and by the other: expected AUC of a look
 
 def mean_share(
@@ -292,8 +293,7 @@ def mean_share(
 )->float: # 0 to 1
     "The product's share of attention on full-size pixels, mean over the frames."
     s = 0
-    for frame, M in zip(frames, masks):
-        A = predict_attention(frame, model)
+    for A, M in zip(predict_attention(list(frames), model, batch=model.config.get('batch', 1)), masks):
         s += float((A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64))
     return s / len(frames)
 
@@ -308,7 +308,7 @@ def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; bef
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
     def __init__(self, frames, masks, regions, model, bounds, grade=False):
-        self.model, self.grade = model, grade
+        self.model, self.grade, self.known = model, grade, None
         self.bounds = list(bounds)[:len(OPERATIONS)] if grade else list(bounds)
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
         x = model.resize(to_tensor(frames))                       # (B, 3, h, w)
@@ -425,27 +425,63 @@ def start(self:_Search, target, level):
     return starts[best] if least < abs(target) else torch.zeros(len(self.free))
 
 @patch
-def towards(self:_Search, z, target, level, steps, tolerance):
-    "From a start, steps towards a change of the log odds, shorter where they do harm: (z, change, steps)."
-    best, limit = None, 1.5
-    for n in range(1, steps + 1):
-        z = z.detach().requires_grad_(True)
+def slope(self:_Search, z, delta):
+    "How the log odds change with each value, and the looks that it took to know: (J, looks). delta: their change at z."
+    if getattr(self.model, 'differentiable', True): J, looks = torch.autograd.grad(delta, z)[0], 0
+    else: J, looks = self.tried(z, delta.item())
+    if not J.isfinite().all(): raise AkvError(f'{getattr(self.model, "name", "the attention model")}: its gradient is not finite')
+    return J, looks
+
+@patch
+def towards(self:_Search, z, target, level, steps, tolerance, again=False):
+    "From a start, steps towards a change of the log odds, shorter where they do harm: (z, change, looks)."
+    best, limit, looks, blind = None, 1.5, 0, not getattr(self.model, 'differentiable', True)
+    for n in range(1, (2 if blind else 1) * steps + 1):
+        z = z.detach().requires_grad_(not blind)
         delta = self(z)
         left = target - delta.item()
         miss = abs(left) + self.seen(z.detach())**2 / _PRICE[level]     # what it falls short by, and what it costs
-        gain = math.inf if best is None else best[3] - miss
-        if gain > 0:
-            J, = torch.autograd.grad(delta, z)
-            best = z.detach(), left, J, miss
+        gain = math.inf if best is None else best[2] - miss
+        if gain > 0: best = z.detach(), left, miss
         else: limit *= .4
+        if gain > 0 or blind:
+            J, more = self.slope(z, delta)
+            looks += more
         del delta                                    # or its graph would lie in memory beside the next one
         if abs(best[1]) < tolerance: break
         if 0 < gain < tolerance / 4: break           # no longer worth a look
-        at, left, J, _ = best
+        at, left, _ = best
         step = self.least(J, float(J @ at) + left, level) - at
         z = at + step * min(1., limit / max(float(step.norm()), 1e-9))
         if (z - at).norm() < .02: break              # a step that short no longer shows in 8 bits
-    return best[0], target - best[1], n
+    if blind and not again and abs(best[1]) >= tolerance:     # it stopped short, perhaps for a slope that was true elsewhere
+        self.known = None
+        z, change, more = self.towards(best[0], target, level, steps, tolerance, again=True)
+        return z, change, n + looks + more
+    return best[0], target - best[1], n + looks
+
+# %% ../../nbs/editors/03_photometric.ipynb #24a5ea0d
+_TRIED = ('exposure',), ('contrast',), ('shadows',), ('vibrance',), ('sharpness', 'texture', 'clarity'), ('spot',), ('surround',)
+_TRIAL = .25   # of the bounds: far enough to show in 8 bits, near enough for a slope
+
+@patch
+def tried(self:_Search, z, delta):
+    "The slope J at z by looking, where the change of the log odds is delta: (J, looks)."
+    if self.known:                                   # and what the last step was wrong by
+        before, then, J = self.known
+        step = z - before
+        if step.norm() > 1e-6: J = J + step * (delta - then - J @ step) / (step @ step)
+        self.known = z, delta, J
+        return J, 0
+    names, J, looks = (*OPERATIONS, 'surround')[:len(z)], torch.zeros(len(z)), 0
+    for group in _TRIED:
+        d = torch.tensor([float(name in group) for name in names]) * self.free
+        if not d.any(): continue
+        way = -1. if ((z + _TRIAL * d > self.high) & (d > 0)).any() else 1.        # not over the bounds
+        with torch.inference_mode(): there = float(self(z + way * _TRIAL * d))
+        J, looks = J + d * (there - delta) / (way * _TRIAL * d.sum()), looks + 1
+    self.known = z, delta, J
+    return J, looks
 
 # %% ../../nbs/editors/03_photometric.ipynb #42e91819
 def _within(fit, frames, masks, regions, model, level): # the fit, weaker where the critics see more than the level allows
@@ -482,7 +518,7 @@ def fit_dose(
     Raises `AkvError` for an alpha that is not above 0, or an empty mask."""
     if not (alpha > 0 and math.isfinite(alpha)):
         raise AkvError(f'alpha is {alpha!r}; it must be a finite number above 0')
-    model, bounds = model or load_attention_model(), list(bounds or natural_bounds().values())
+    model, bounds = model or chosen_model(), list(bounds or natural_bounds().values())
     regions = regions or [soft_region(M, feather) for M in masks]
     target, before = math.log(alpha), mean_share(frames, masks, model)
     best = _Fit(PhotometricEdit([0.] * len(bounds), bounds=bounds), before, before, 1., 0., 0)      # the picture as it was
@@ -541,7 +577,7 @@ def fit_placebo(
     """A grade of a region with a boost's energy that leaves the product's share alone.
 
     With less energy where the share would not stay; energy 0 is the picture as it was."""
-    model, bounds = model or load_attention_model(), list(bounds or natural_bounds().values())
+    model, bounds = model or chosen_model(), list(bounds or natural_bounds().values())
     before = mean_share(frames, masks, model)
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame leads, all are measured
     lead = _Search(*(part[middle] for part in (frames, masks, regions)), model, bounds, grade=True)
@@ -582,8 +618,9 @@ class PhotometricEditor:
         settings:Settings=None, # of them the section `editing`
         project=None, # not used by this editor
     ):
-        editing = (settings or Settings()).editing
-        self.model, self.level = load_attention_model(), editing.naturalness.level
+        settings = settings or Settings()
+        editing = settings.editing
+        self.model, self.level = chosen_model(settings.attention.model), editing.naturalness.level
         self.bounds = natural_bounds(editing.naturalness, editing.reach)
         self.settings = dict(bounds=list(self.bounds.values()), level=self.level, visible_change=VISIBLE_CHANGE[self.level], visibility=VISIBILITY[self.level],
                              feather=editing.feather, tolerance=editing.tolerance)

@@ -307,6 +307,7 @@ def predict_attention(
     single = not isinstance(image, (list, tuple)) and np.ndim(image) == 3
     pictures = [np.asarray(picture) for picture in ([image] if single else image)]
     maps, same, device = [None] * len(pictures), {}, next(model.parameters()).device
+    batch = batch or model.config.get('batch')             # a function of the user's takes all frames at once
     if not batch: # on a CPU: what its caches hold, as measured in benchmarks/sources
         largest = max(np.atleast_1d(area or model.config['area']))
         batch = max(1, 256_000 // largest) if device.type == 'cpu' else 16
