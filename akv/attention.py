@@ -242,9 +242,10 @@ def _note_origins(maps, images, source, files, report, lead='akv'):
     "Give notice of scenes that were predicted although a source was named, and write `provenance.json`."
     origins = {n: maps.origin(n) for n in images}
     predicted = sorted(n for n in origins if origins[n] == 'predicted')
+    by = "akv's model" if lead == 'akv' else lead
     if source != 'model' and predicted:
         what = 'no heatmap given' if source == 'given' else f'nothing from {source}'
-        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by {"akv's model" if lead == 'akv' else lead}")
+        notice(f"{maps.video_id}: {what} for scene {', '.join(map(str, predicted))}; predicted by {by}")
     folder = maps.project.attention_heatmap(maps.video_id, 1).parent
     source_of = maps.project.relative(files[0] if files else maps.project.scene_cuts(maps.video_id))
     noted = set(origins.values()) & {'fixations', 'ratings', 'llava'} and (folder/'provenance.json').is_file()

@@ -461,7 +461,6 @@ def towards(self:_Search, z, target, level, steps, tolerance, again=False):
     return best[0], target - best[1], n + looks
 
 # %% ../../nbs/editors/03_photometric.ipynb #24a5ea0d
-_TRIED = ('exposure',), ('contrast',), ('shadows',), ('vibrance',), ('sharpness', 'texture', 'clarity'), ('spot',), ('surround',)
 _TRIAL = .25   # of the bounds: far enough to show in 8 bits, near enough for a slope
 
 @patch
@@ -473,15 +472,13 @@ def tried(self:_Search, z, delta):
         if step.norm() > 1e-6: J = J + step * (delta - then - J @ step) / (step @ step)
         self.known = z, delta, J
         return J, 0
-    names, J, looks = (*OPERATIONS, 'surround')[:len(z)], torch.zeros(len(z)), 0
-    for group in _TRIED:
-        d = torch.tensor([float(name in group) for name in names]) * self.free
-        if not d.any(): continue
-        way = -1. if ((z + _TRIAL * d > self.high) & (d > 0)).any() else 1.        # not over the bounds
-        with torch.inference_mode(): there = float(self(z + way * _TRIAL * d))
-        J, looks = J + d * (there - delta) / (way * _TRIAL * d.sum()), looks + 1
+    J = torch.zeros(len(z))
+    for i in self.free.nonzero()[:, 0].tolist():
+        there = z.clone()
+        there[i] += _TRIAL if z[i] + _TRIAL <= self.high[i] else -_TRIAL       # not over the bounds
+        with torch.inference_mode(): J[i] = (float(self(there)) - delta) / (there[i] - z[i])
     self.known = z, delta, J
-    return J, looks
+    return J, int(self.free.sum())
 
 # %% ../../nbs/editors/03_photometric.ipynb #42e91819
 def _within(fit, frames, masks, regions, model, level): # the fit, weaker where the critics see more than the level allows
