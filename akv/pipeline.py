@@ -448,7 +448,7 @@ def check(self:Chain, video_id):
     key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS, VERDICTS,
                        baseline if baseline.is_file() else None, self.settings.video.model_dump(),
                        [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
-                       *([self.users_models()] if self.users_models() else []))
+                       *filter(None, [self.users_models()]))
     if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
     manipulation_check(self.project, uses, self.settings, self.progress)
     self.cache.mark('check', video_id, key, [])

@@ -10,6 +10,7 @@ __all__ = ['VARIANT_COLOURS', 'figure_png', 'figure_jpeg', 'variant_words', 'tem
 # %% ../nbs/16_plots.ipynb #70247383
 import io
 from functools import cache
+from itertools import cycle
 import numpy as np
 from .study.files import ImageError, TableError
 from .study.images import load_image, load_mask
@@ -205,7 +206,7 @@ def _dose_frame(axes, values, levels):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
 
 # %% ../nbs/16_plots.ipynb #a0de1633
-_VERIFIER_MARKERS = 'sD^vP'
+_VERIFIER_MARKERS = 'sD^vPX<>*hpd'    # and from the start again
 
 def dose_plot(
     check,    # DataFrame with the columns of manipulation_check.csv
@@ -221,7 +222,7 @@ def dose_plot(
     _dose_frame(axes, measured[np.isfinite(measured) & (measured > 0)], levels)
     for variant in variants:
         rows, colour = table[table['variant'] == variant], _variant_colour(variant)
-        for name, marker in zip(verifiers, _VERIFIER_MARKERS):
+        for name, marker in zip(verifiers, cycle(_VERIFIER_MARKERS)):
             axes.scatter(x[rows.index], rows[name], s=14, marker=marker, color=colour, alpha=.35, linewidths=0)
         fills = [colour if status in ('delivered', 'cannot') else 'none' for status in rows['status']]
         axes.scatter(x[rows.index], rows['delivered_alpha'], s=20, zorder=3, edgecolors=colour, facecolors=fills)
@@ -233,7 +234,7 @@ def dose_plot(
     keys = [key(variant_words(name), marker='o', color=_variant_colour(name)) for name in variants]
     keys += [key('fell short, or track flagged', marker='o', color='0.3', markerfacecolor='none')]
     keys += [key('seen by ' + variant_words(name.removeprefix('verified_alpha_')), marker=marker, color='0.3', alpha=.4)
-             for name, marker in zip(verifiers, _VERIFIER_MARKERS)]
+             for name, marker in zip(verifiers, cycle(_VERIFIER_MARKERS))]
     figure.legend(handles=keys, loc='outside right center', fontsize=8, frameon=False)
     return figure
 
