@@ -26,8 +26,8 @@ def _no_module(name, missing): # what to say of it
     parent, _, last = missing.rpartition('.')
     beside = [m.name for m in pkgutil.iter_modules(getattr(sys.modules.get(parent), '__path__', []) if parent else None)]
     here = next((p for p in (Path(f'{missing}.py'), Path(missing)) if not parent and p.exists()), None)
-    text = f'{name}: Python finds no module {missing}{_nearest(last, beside)}'
-    if here is None: return f'{text}; install it, or add its folder to PYTHONPATH'
+    text = f'{name}: Python finds no module {missing}'
+    if here is None: return f'{text}{_nearest(last, beside)}; install it, or add its folder to PYTHONPATH'
     return (f'{text}. {here} in the current folder is not looked at, so that a study from somebody else runs no code of its own; '
             'if it is yours: PYTHONPATH=. akv ...')
 
