@@ -215,12 +215,14 @@ def dose_plot(
     table = _treated(check)
     verifiers = [name for name in table.columns if name.startswith('verified_alpha_')]
     variants = _variants_in(table)
-    measured = table[['delivered_alpha', *verifiers]].to_numpy(dtype=float)
+    ranges = [c for c in ('alpha_low', 'alpha_high') if c in table]
+    measured = table[['delivered_alpha', *verifiers, *ranges]].to_numpy(dtype=float)
     figure, axes = _axes(5.6, 3.6)
     x, levels = _places(table)
     _dose_frame(axes, measured[np.isfinite(measured) & (measured > 0)], levels)
     for variant in variants:
         rows, colour = table[table['variant'] == variant], _variant_colour(variant)
+        if ranges: axes.vlines(x[rows.index], rows['alpha_low'], rows['alpha_high'], color=colour, linewidth=3, alpha=.25, zorder=2)
         for name, marker in zip(verifiers, _VERIFIER_MARKERS):
             axes.scatter(x[rows.index], rows[name], s=14, marker=marker, color=colour, alpha=.35, linewidths=0)
         fills = [colour if status in ('delivered', 'cannot') else 'none' for status in rows['status']]
@@ -232,6 +234,7 @@ def dose_plot(
     def key(label, **style): return Line2D([], [], linestyle='', markersize=5, label=label, **style)
     keys = [key(variant_words(name), marker='o', color=_variant_colour(name)) for name in variants]
     keys += [key('fell short, or track flagged', marker='o', color='0.3', markerfacecolor='none')]
+    if ranges: keys.append(Line2D([], [], color='0.3', linewidth=3, alpha=.3, label="in people's terms"))
     keys += [key('seen by ' + variant_words(name.removeprefix('verified_alpha_')), marker=marker, color='0.3', alpha=.4)
              for name, marker in zip(verifiers, _VERIFIER_MARKERS)]
     figure.legend(handles=keys, loc='outside right center', fontsize=8, frameon=False)

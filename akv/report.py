@@ -20,6 +20,7 @@ from .study.settings import project_settings, save_settings
 from .media.decoding import read_frames
 from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
+from .sources.calibration import range_words
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .check import FLAGGED, read_check, VERDICTS
@@ -88,10 +89,16 @@ def _witnesses(check):
     columns = [c for c in check.columns if c.startswith('verified_alpha_')]
     return {c: variant_words(c.removeprefix('verified_alpha_')) for c in columns}
 
+def _people(rows):
+    "The dose of some rows of the check in people's terms, as a range of medians; a dash where the check is an earlier akv's."
+    if not len(rows) or 'alpha_low' not in rows: return '–'
+    asks = (rows['requested_alpha'] != 1).any()     # nobody need agree on the sign of what was to stay as it is
+    return range_words(rows['alpha_low'].median(), rows['alpha_high'].median(), *([] if asks else ['']))
+
 def _dose_rows(ad):
     "A table with a row a variant: how many scenes, what was asked, what was delivered."
     witnesses, rows = _witnesses(ad.check), []
-    columns = ['variant', 'scenes changed', 'asked', 'delivered', *(f"seen by {name}" for name in witnesses.values())]
+    columns = ['variant', 'scenes changed', 'asked', 'delivered', "in people's terms", *(f"seen by {name}" for name in witnesses.values())]
     looks = 'visibility' in ad.check     # a check of an earlier akv has none
     if looks: columns.append('visibility (witness)')
     for variant in VARIANTS:
@@ -99,7 +106,7 @@ def _dose_rows(ad):
         if not len(group): continue
         counts = {status: int((group['status'] == status).sum()) for status in VERDICTS}
         rows.append([ad.name(variant), len(group), f"{group['requested_alpha'].iloc[0]:g}",
-                     f"<b>{_digits(group['delivered_alpha'].median())}</b>",
+                     f"<b>{_digits(group['delivered_alpha'].median())}</b>", _people(group),
                      *(_digits(group[c].median()) for c in witnesses),
                      *([f"{_digits(group['visibility'].median())} ({_digits(group['visibility_witness'].median())})"] if looks else []),
                      ' '.join(f"{_badge(status)} {n}" for status, n in counts.items() if n)])
@@ -180,11 +187,12 @@ def _motion_html(check, name):
 def _number_table(ad):
     "Every scene of the manipulation check that was to be changed."
     witnesses = _witnesses(ad.check)
-    columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline',
+    columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline', "in people's terms",
                *witnesses.values(), 'change outside', 'region', 'energy', 'verdict']
     asked = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].asked]
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
+             _people(ad.check.loc[[r.Index]]),
              *(_digits(getattr(r, c)) for c in witnesses), f"{r.background_max_abs:g}", _percent(r.region_area),
              _digits(r.edit_energy, 1), _badge(r.status)] for r in asked]
     return _html_table(rows, columns, columns[1:-1])
