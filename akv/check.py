@@ -22,6 +22,7 @@ from .media.regions import region_box
 from .sources.tracks import doubtful_frames
 from .sources.models import predict_attention
 from .sources.weights import WITNESSES
+from .sources.calibration import dose_range
 from .sources.witnesses import VERIFIERS
 from .editors.photometric import mean_energy
 from .editors.scene_source import SceneSource
@@ -34,7 +35,7 @@ from .temporal import SceneTake
 
 # %% ../nbs/14_check.ipynb #9d0bcaf1
 COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_before', 'share_after', 'delivered_alpha',
-           'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'background_max_abs', 'background_mean_abs',
+           'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'alpha_low', 'alpha_high', 'background_max_abs', 'background_mean_abs',
            'region_area', 'edit_energy', 'warping_error_ratio', 'flicker_inside', 'flicker_outside', 'drift',
            'frame_correlation', 'stlpips', 'visibility', 'visibility_witness', 'codec_psnr', 'codec_ssim', 'status']
 FLAGGED = 'delivered_on_flagged_track', 'under_dosed_on_flagged_track'   # verdicts on scenes whose track is doubtful
@@ -270,6 +271,7 @@ class _SceneCheck:
         baseline = {i: self.baseline.apply(i, frame) for i, frame in sources.items()}
         background = np.array([_background_change(sources[i], edited[i], regions[i]) for i in indices])
         before, after = self.shares(sources), self.shares(edited)
+        low, high = dose_range({name: _seen_alpha(before[name], after[name]) for name in _MODELS})
         middle = sorted(indices)[len(indices) // 2]
         seen = self.once(self.onlookers[middle], middle, edited[middle]) # by the leading critic, by the witness
         status = f'{edit.status}_on_flagged_track' if self.doubtful and edit.status != 'cannot' else edit.status
@@ -280,6 +282,7 @@ class _SceneCheck:
             delivered_alpha=_seen_alpha(before['akv'], after['akv']),
             delivered_alpha_vs_baseline=_seen_alpha(self.shares(baseline)['akv'], after['akv']),
             **{f'verified_alpha_{name}': _seen_alpha(before[name], after[name]) for name in WITNESSES},
+            alpha_low=low, alpha_high=high,
             background_max_abs=int(background[:, 0].max()), background_mean_abs=float(background[:, 1].mean()), region_area=float(np.mean([(r > 0).mean() for r in regions.values()])),
             edit_energy=mean_energy(*([pictures[i] for i in indices] for pictures in (sources, edited))),
             **self.motion[edit.unit, edit.weights], stlpips=distance(edited[middle]),

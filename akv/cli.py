@@ -253,13 +253,15 @@ def _tell_faults(faults):
 
 def _dose_lines(doses):
     "A dose table, from `akv.pipeline.dose_table`, for the terminal."
-    rows = [('video', 'variant', 'scenes', 'asked', 'delivered', 'verdicts')]
+    from akv.sources.calibration import range_words
+    rows = [('video', 'variant', 'scenes', 'asked', 'delivered', "in people's terms", 'verdicts')]
     for r in doses.itertuples():
-        counts = {verdict.replace('_', ' '): getattr(r, verdict) for verdict in doses.columns[5:]}
-        alphas = f"{r.requested_alpha:g}", f"{r.delivered_alpha:.2f}"
+        counts = {verdict.replace('_', ' '): getattr(r, verdict) for verdict in doses.columns[7:]}
+        people = range_words(r.alpha_low, r.alpha_high, *([] if r.requested_alpha != 1 else ['']))
+        alphas = f"{r.requested_alpha:g}", f"{r.delivered_alpha:.2f}", people
         verdicts = ', '.join(f"{n} {word}" for word, n in counts.items() if n)
         rows.append((r.video_id, r.variant, str(r.scenes), *alphas, verdicts))
-    sides = str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust    # numbers to the right
+    sides = str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust, str.ljust    # numbers to the right
     columns = [[side(cell, max(map(len, column))) for cell in column] for side, column in zip(sides, zip(*rows))]
     return '\n'.join('  '.join(row).rstrip() for row in zip(*columns))
 

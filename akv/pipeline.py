@@ -484,15 +484,16 @@ def finish(self:Chain, video_id):
 def dose_table(
     project:Project,
     video_ids=None,  # None: all that were checked
-): # DataFrame video_id, variant, scenes (treated), requested_alpha, delivered_alpha (median), counts of the verdicts
+): # DataFrame video_id, variant, scenes (treated), requested_alpha, medians of delivered_alpha, alpha_low and alpha_high, counts of the verdicts
     "The doses of each variant and the verdicts on its scenes, from the manipulation check."
-    check, rows = read_check(project), []
+    check, rows, seen = read_check(project), [], ('delivered_alpha', 'alpha_low', 'alpha_high')
+    check = check.reindex(columns=list(dict.fromkeys([*check.columns, *seen])))     # an earlier akv gave no range
     if video_ids is not None: check = check[check['video_id'].isin(video_ids)]
     for (video_id, variant), group in check[check['asked']].groupby(['video_id', 'variant'], sort=False):
         counts = [int((group['status'] == verdict).sum()) for verdict in VERDICTS]
-        alphas = group['requested_alpha'].iloc[0], group['delivered_alpha'].median()
+        alphas = group['requested_alpha'].iloc[0], *(group[c].median() for c in seen)
         rows.append([video_id, variant, len(group), *alphas, *counts])
-    columns = ['video_id', 'variant', 'scenes', 'requested_alpha', 'delivered_alpha', *VERDICTS]
+    columns = ['video_id', 'variant', 'scenes', 'requested_alpha', *seen, *VERDICTS]
     rows.sort(key=lambda row: (row[0], VARIANTS.index(row[1])))
     return pd.DataFrame(rows, columns=columns)
 
