@@ -57,10 +57,10 @@ class Calibration:
 
 CENTRE_CORRELATION = .59 # of the centre bias's log odds with people's
 CALIBRATIONS = dict( # measured by benchmarks/shares on 430 regions of 80 photographs, 16 viewers
-    akv=Calibration(.71, .63, .87, .85, 'bd24871b618e'),
-    alexnet=Calibration(.61, .45, .78, .71, '6857c4e923d3'),
-    spectral_residual=Calibration(.19, .02, .35, .46),
-    colour_contrast=Calibration(-.02, -.28, .13, .30))
+    akv=Calibration(.71, .59, .83, .85, 'bd24871b618e'),
+    alexnet=Calibration(.61, .45, .81, .71, '6857c4e923d3'),
+    spectral_residual=Calibration(.19, .03, .34, .46),
+    colour_contrast=Calibration(-.02, -.22, .15, .30))
 
 # %% ../../nbs/sources/21_calibration.ipynb #46915563
 def calibrated_alpha(
