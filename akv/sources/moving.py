@@ -255,7 +255,7 @@ def load_moving_model(
 
 # %% ../../nbs/sources/18_moving.ipynb #646f4373
 def _with_moments(frames, rate, cuts): # yields (frame, channels, seconds since the cut)
-    reader, kept, start = MotionReader(), {}, 0
+    reader, kept, start, rate = MotionReader(), {}, 0, float(rate)    # libraries give fractions
     for n, frame in enumerate(frames):
         if n in cuts: start = n
         times = np.arange(max(0, n - int(rate) - 2), n + 1) / rate       # a second and more
