@@ -31,11 +31,12 @@ def _id_fault(text:str)->str|None:
     return f"it is {size} bytes long, and 128 is the limit" if size > 128 else None
 
 def safe_id(
-    text:str,  # a video id, as it stands in the tables
-)->str:        # the same text
+    text:str,         # a video id, as it stands in the tables
+    what="video id",  # what to call it: another name that becomes a folder, such as 'area name'
+)->str:               # the same text
     "The id, if it is safe as a file name. Raises `IdError` where it is not."
     fault = _id_fault(text)
-    if fault: raise IdError(f"video id {str(text)[:80]!r} cannot be used: {fault}; rename the video")
+    if fault: raise IdError(f"{what} {str(text)[:80]!r} cannot be used: {fault}; rename the {what.split()[0]}")
     return text
 
 # %% ../../nbs/study/03_project.ipynb #aac45d04
@@ -120,6 +121,7 @@ def stray_rows(
     where,  # the table, as a message names it
     texts,  # the ids in its rows
     ids,    # those of the videos
+    what="row", # what a row is called, where it is none of a table: a folder
 )->str:     # which rows belong to none of the videos; '' where none is left over
     """What is to be said of the rows of a table that belong to no video.
 
@@ -136,7 +138,7 @@ def stray_rows(
         if lost:
             others = " (or others like it)" if lost[1:] else ""
             none = "" if id_key(lost[0]) in present else f" and none of {lost[0]}{others}"
-            raise TableError(f"{where} has rows of {text}{none}: {why if none else why + f'; is it {lost[0]}?'}")
+            raise TableError(f"{where} has {what}s of {text}{none}: {why if none else why + f'; is it {lost[0]}?'}")
         nearest = nearest_id(text, ids) if text else ""
         shortened = re.fullmatch(r"\d[.,]\d+e\+\d+", text.lower()) or (text.isdecimal() and len(text) > 15 >= len(text.rstrip("0")))
         damaged = "a number that a spreadsheet has shortened; " if shortened else ""
@@ -145,7 +147,7 @@ def stray_rows(
     if not named: return ""
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""
     rows = sum(counts.values())
-    return (f"{where}: {rows} row{'s' if rows > 1 else ''} of no video in this project, not used: "
+    return (f"{where}: {rows} {what}{'s' if rows > 1 else ''} of no video in this project, not used: "
             f"{', '.join(named[:5])}{more}")
 
 # %% ../../nbs/study/03_project.ipynb #022d485e
@@ -206,6 +208,7 @@ class Project:
     units_jsonl = _file("outputs/units.jsonl", "Work units, a line each.")
     videos = _file("outputs/videos", "Folder of the edited videos.")
     manipulation_check = _file("outputs/manipulation_check.csv", "What the edits changed, as measured.")
+    area_shares = _file("outputs/area_shares.csv", "What the edits did to the attention on areas beside the product.")
     report = _file("outputs/report.html", "The page to show.")
 
     def scene_cuts(self, video_id):
@@ -227,6 +230,14 @@ class Project:
     def keyword_track(self, video_id, n):
         "Folder of the masks of every frame of scene n."
         return self._map("keyword_tracks", video_id, n)
+    def _area(self, kind, video_id, name, n):
+        return self.data/kind/safe_id(video_id)/safe_id(name, "area name")/f"scene_{_scene_number(n, video_id)}"
+    def area_mask(self, video_id, name, n):
+        "The mask of an area beside the product, such as the face, in scene n."
+        return self._area("areas", video_id, name, n).with_suffix(".png")
+    def area_track(self, video_id, name, n):
+        "Folder of the masks of every frame of scene n, as such an area was followed."
+        return self._area("area_tracks", video_id, name, n)
     def attention_heatmap(self, video_id, n):
         "A_t, the attention heatmap of scene n."
         return self.data/"attention_heatmap"/safe_id(video_id)/f"{scene_name(video_id, n, image=None)}.jpg"
@@ -416,14 +427,89 @@ def tell_strays(self:Project,
     where,     # the table, as a message names it
     texts,     # the ids in its rows
     video_id,  # the video that it is read for
+    what="row", # what a row is called
 )->None:
     "Give notice of rows of no video in this project. Raises `TableError` where one means this video and its id was spoilt."
     texts, here = list(texts), [*self.video_folders(), video_id]
     keys, own = {id_key(known) for known in here}, id_key(video_id)
-    stray_rows(where, [text for text in texts if id_key(text) == own or id_key(text) not in keys], [video_id])
-    try: strays = stray_rows(where, texts, here)
+    stray_rows(where, [text for text in texts if id_key(text) == own or id_key(text) not in keys], [video_id], what)
+    try: strays = stray_rows(where, texts, here, what)
     except TableError as error: strays = str(error)       # it means another video, which stops when its turn comes
     if strays: notice(strays)
+
+# %% ../../nbs/study/03_project.ipynb #9e5ae90c
+_FRAME = re.compile(r"(?P<frame>[0-9]{1,9})\.(?:png|jpe?g)", re.IGNORECASE)
+
+def _subfolders(folder:Path)->list:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
+
+@patch
+def _area_folders(self:Project, video_id)->dict:
+    "{name of an area: its folders, those that count more first}."
+    found = {}
+    for base in (self.data, self.root):
+        for path in _subfolders(id_folder(base/"areas", video_id)):
+            if not _id_fault(path.name): found.setdefault(plain_id(path.name), []).append(path)
+    return found
+
+@patch
+def find_areas(self:Project,
+    video_id, # text
+)->dict:      # {name of the area: {scene number: {None for the scene image, or the frame's index in the video: mask file}}}
+    "The masks of areas beside the product, by precedence. An area without any has an empty dict."
+    areas = {}
+    for name, folders in self._area_folders(video_id).items():
+        scenes = areas.setdefault(name, {})
+        for folder in reversed(folders):
+            for n, path in scene_files(folder, "mask", video_id).items(): scenes.setdefault(n, {})[None] = path
+            for inside in _subfolders(folder):
+                if not (ranked := _rank(f"{inside.name}.png", "mask", video_id)): continue
+                names = sorted(_names(inside), key=lambda name: (name.lower().endswith(".png"), name))     # PNG counts more
+                frames = {int(found["frame"]): inside/name for name in names if (found := _FRAME.fullmatch(name))}
+                if frames: scenes.setdefault(ranked[0], {}).update(frames)
+        def at(frame): return -1 if frame is None else frame
+        areas[name] = {n: {frame: scenes[n][frame] for frame in sorted(scenes[n], key=at)} for n in sorted(scenes)}
+    return areas
+
+# %% ../../nbs/study/03_project.ipynb #02f6321a
+@patch
+def strange_areas(self:Project,
+    video_id, # text
+)->list:      # of (path, what is wrong with it and what to do)
+    "What lies among the areas of a video and is no mask of one of its scenes."
+    scenes, found = list(self.find_scene_images(video_id)), []
+    for base in (self.data, self.root):
+        place = id_folder(base/"areas", video_id)
+        for name in _names(place):
+            if Path(name).suffix.lower() in _PICTURE_SUFFIXES:
+                found.append((place/name, f"lies in no area's folder; move it to {self.relative(place/'NAME'/name)}, NAME being the area"))
+        found += [(path, f"{fault}; rename the area") for path in _subfolders(place) if (fault := _id_fault(path.name))]
+    for folders in self._area_folders(video_id).values():
+        for folder in folders:
+            masks = [folder/name for name in _names(folder) if Path(name).suffix.lower() in _PICTURE_SUFFIXES]
+            there = len(found), len(masks) + len(_subfolders(folder))
+            if not there[1]: found.append((folder, "holds no mask; put scene_1.png there"))
+            for path in [*masks, *_subfolders(folder)]:
+                ranked = _rank(path.name if path in masks else f"{path.name}.png", "mask", video_id)
+                if not ranked:
+                    found.append((path, "fits no scene; expected scene_1.png" + ("" if path in masks else ", or a folder scene_1 with masks of frames")))
+                elif scenes and ranked[0] not in scenes:
+                    nearest = min(scenes, key=lambda n: abs(n - ranked[0]))
+                    found.append((path, f"{video_id} has no scene {ranked[0]} (nearest: {nearest}; it has {len(scenes)})"))
+                elif path not in masks:
+                    frames = _names(path)
+                    found += [(path/name, "is no frame's mask; expected its number in the video, 000123.png")
+                              for name in frames if Path(name).suffix.lower() in _PICTURE_SUFFIXES and not _FRAME.fullmatch(name)]
+                    if not any(map(_FRAME.fullmatch, frames)): found.append((path, "holds no mask of a frame, such as 000123.png"))
+    return found
+
+@patch
+def stray_areas(self:Project)->tuple: # (names of the folders that should be videos', [(path, what is wrong with it)])
+    "The folders in `data/areas`, and the pictures beside them that belong to no video."
+    place = self.data/"areas"
+    loose = [place/name for name in _names(place) if Path(name).suffix.lower() in _PICTURE_SUFFIXES]
+    return [p.name for p in _subfolders(place)], [(path, "outside any video's folder; expected "
+                                                   f"{self.relative(place)}/VIDEO/NAME/scene_1.png") for path in loose]
 
 # %% ../../nbs/study/03_project.ipynb #f89d7868
 def project_of(
