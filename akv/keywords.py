@@ -7,7 +7,7 @@ __all__ = ['name_stray_boxes', 'frame_given', 'scene_table', 'SceneMask', 'no_ro
            'reject_scene', 'replace_mask', 'follow_scene']
 
 # %% ../nbs/02_keywords.ipynb #fd04e2ef
-import contextlib, functools, os, shutil
+import contextlib, functools, shutil
 from collections.abc import Callable
 from pathlib import Path
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
-                             read_table, TableError, whole_number, write_json, write_table)
+                             read_table, TableError, whole_number, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
 from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name, StageCache,
                                write_provenance)
@@ -26,11 +26,10 @@ from .sources.boxes import (BOX_COLUMNS, boxes_of, frame_at, is_click, look_at_b
                                read_boxes, split_at)
 from .sources.weights import ATTENTION_WEIGHTS, OUTLINE_WEIGHTS
 from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
-from .sources.tracking import (anchor_of, followed, help_wanted, judged_track, look_at_mask,
-                                  shrunk_for_tracking, spans, TELLING)
+from .sources.tracking import help_wanted, spans, TELLING
 from .sources.annotations import annotation_files, read_annotations
-from .sources.mask_files import inverted_ones, orientation_of_mask, read_mask, ways_to_give_masks
-from .sources.tracks import load_track
+from .sources.mask_files import inverted_ones, mask_at_size, orientation_of_mask, read_mask, ways_to_give_masks
+from .sources.tracks import load_track, write_track
 
 # %% ../nbs/02_keywords.ipynb #a7a97fab
 @dataclass
@@ -63,11 +62,7 @@ class _Seed:
         if self.mask is None:
             on_person = settings.keywords.on_person
             return mask_from_boxes(image, self.boxes, self.negative, self.clicks, on_person, allow_box)
-        mask, (height, width) = self.read(self.mask, settings.data.max_pixels), image.shape[:2]
-        if abs(np.log(mask.shape[1]/mask.shape[0]/(width/height))) > .03:
-            notice(f'{self.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its picture {width} x {height}: '
-                   'another shape; it is stretched')
-        if mask.shape != (height, width): mask = mask_of_distance(signed_distance(mask), (height, width))
+        mask = mask_at_size(self.read(self.mask, settings.data.max_pixels), image.shape[:2], self.mask)
         return self.refine(image, mask) if self.refine else mask
 
 # %% ../nbs/02_keywords.ipynb #4c9274f4
@@ -431,77 +426,6 @@ class SceneMask:
         StageCache(self.project).mark('masks_made', scene_name(self.video_id, self.n, None), key, [])
         return save_mask(mask, path)
 
-# %% ../nbs/02_keywords.ipynb #8823387a
-class _SmallFrames:
-    "Frames of a video at working size, read when they are asked for; the last two blocks are kept."
-    def __init__(self, video, first, stop, block=96, shrunk=shrunk_for_tracking): # 96 of 360 x 640 pixels are 66 MB
-        self.video, self.first, self.stop, self.block, self.shrunk, self.kept = video, first, stop, block, shrunk, {}
-
-    def __getitem__(self, index):
-        number = (index - self.first)//self.block
-        if number not in self.kept:
-            start = self.first + number*self.block
-            stop = min(self.stop, start + self.block)
-            while len(self.kept) > 1: self.kept.pop(next(iter(self.kept)))
-            self.kept[number] = {i: self.shrunk(f) for i, f in iter_frames(self.video, start, stop)}
-        return self.kept[number][index]
-
-# %% ../nbs/02_keywords.ipynb #e84d82d1
-def _stretches(first, stop, known):
-    "[(first frame, index after the last, known frames that it depends on)] of a scene; each known frame is its own."
-    ends = [(first, known[0], known[:1]), *((a + 1, b, [a, b]) for a, b in zip(known, known[1:])),
-            *((k, k + 1, [k]) for k in known), (known[-1] + 1, stop, known[-1:])]
-    return sorted(stretch for stretch in ends if stretch[0] < stretch[1])
-
-def _followed_in(frames, start, stop, anchors, sures):
-    "Yields (index, signed distance) of a stretch, and notes in `sures` how sure it is; `anchors`: what it depends on."
-    if start in anchors: yield start, anchors[start]
-    else:
-        first, end = min(start, *anchors), max(stop, *(k + 1 for k in anchors))
-        for index, distance, sure in followed(frames, first, end, anchors):
-            if start <= index < stop:
-                sures[index] = sure
-                yield index, distance
-
-# %% ../nbs/02_keywords.ipynb #2112ad2b
-class _TrackFiles:
-    "The files of a scene's track: which stretches are kept, and how new masks take the place of old ones."
-    def __init__(self, folder):
-        self.folder, self.side, self.record = folder, folder/'.new', folder/'stretches.json'
-        self.before, self.after = {}, {}      # {name of a stretch: [hash of what went in, hash of its masks]}
-        with contextlib.suppress(TableError, OSError): self.before = read_json(self.record)
-
-    def path(self, frame): return self.folder/f'{frame:06d}.png'
-
-    def kept(self, start, stop, key):
-        "Whether the masks of a stretch are there and were made from what `key` is the hash of."
-        try: present = content_hash([self.path(i) for i in range(start, stop)])
-        except OSError: return False
-        return self.before.get(f'{start}-{stop}') == [key, present]
-
-    def note(self, start, stop, key):
-        "The masks of a stretch are complete, kept or beside."
-        masks = [new if (new := self.side/self.path(i).name).is_file() else self.path(i) for i in range(start, stop)]
-        self.after[f'{start}-{stop}'] = [key, content_hash(masks)]
-
-    def take_their_place(self, frames):
-        "Put the new masks in the place of the old ones; masks of other frames go. Returns {frame: file}."
-        files = {i: self.path(i) for i in frames}
-        for old in set(self.folder.glob('*.png')) - set(files.values()): old.unlink()
-        for new in self.side.glob('*.png'): os.replace(new, self.folder/new.name)
-        write_json(self.record, self.after)
-        return files
-
-    def __enter__(self): # one process at a time
-        self._lock = locked(self.folder)
-        self._lock.__enter__()
-        shutil.rmtree(self.side, ignore_errors=True)     # a kill may have left it
-        return self
-
-    def __exit__(self, *fault):
-        shutil.rmtree(self.side, ignore_errors=True)
-        return self._lock.__exit__(*fault)
-
 # %% ../nbs/02_keywords.ipynb #f756d827
 def _say_where_lost(project, video_id, n, quality, known, files):
     "Notices about a track: in which frames it may be wrong, and that nothing can tell."
@@ -553,57 +477,6 @@ def _drawn_by_sam2(sam2, seed, images, drawn, settings):
     drawn[seed.frame] = found.mask
     return found.sure
 
-# %% ../nbs/02_keywords.ipynb #d59f699e
-def _followed_by_sam2(sam2, frames, start, stop, known, sures):
-    "Yields (index, mask) of a stretch as SAM 2 follows it from the known frames, and notes in `sures` how sure it is."
-    for index in range(start, stop):
-        if index in known: yield index, known[index]
-    for index, mask, sure in sam2.follow(frames, start, stop, known) if set(range(start, stop)) - set(known) else ():
-        sures[index] = sure
-        yield index, mask
-
-def _with_earlier(sures, before):
-    "{frame: expected IoU}; of frames that were kept it stands in the table of `before`."
-    if before.is_file() and (old := read_table(before, ['frame'])).get('sure') is not None:
-        return dict(zip(old.frame.astype(int), old.sure.replace('', 'nan').astype(float))) | sures
-    return sures
-
-# %% ../nbs/02_keywords.ipynb #20b97c46
-def _write_track(project, video, video_id, n, scene, drawn, content, on_frame, sam2=None, sures=None):
-    """Follow masks {frame: mask} through a scene, a mask for every frame; returns (the scene image's, all files).
-
-    With `sam2`, SAM 2 follows them; `sures`: how sure it is of those that it has drawn."""
-    first, stop = int(scene.start_frame), int(scene.end_frame)
-    size, known, seen, done, at_image = next(iter(drawn.values())).shape, sorted(drawn), {}, 0, None
-    anchors, frames = {f: anchor_of(m, size) for f, m in drawn.items()}, _SmallFrames(video, first, stop)
-    if sam2: frames = _SmallFrames(video, first, stop, 24, sam2.shrunk)
-    sures = dict.fromkeys(known, 1.) | (sures or {})
-    by = sam2.hash if sam2 else content_hash(ATTENTION_WEIGHTS)
-    with _TrackFiles(project.keyword_track(video_id, n)) as track:
-        plan = []
-        for start, end, ends in _stretches(first, stop, known):
-            key = content_hash(_MASKS_VERSION, content, by, start, end, [(k, drawn[k]) for k in ends])
-            plan.append((start, end, ends, key, track.kept(start, end, key)))
-        total = sum(end - start for start, end, *_, kept in plan if not kept)
-        for start, end, ends, key, kept in plan:
-            if kept: masks = ((i, load_mask(track.path(i))) for i in range(start, end))
-            elif sam2: masks = _followed_by_sam2(sam2, frames, start, end, {k: drawn[k] for k in ends}, sures)
-            else: masks = ((i, mask_of_distance(distance, size)) for i, distance in
-                           _followed_in(frames, start, end, {k: anchors[k] for k in ends}, sures))
-            for index, mask in masks:
-                seen[index] = look_at_mask(frames[index], mask)
-                if index == scene.image_frame: at_image = mask
-                if kept: continue
-                save_mask(mask, track.side/f'{index:06d}.png')
-                done += 1
-                if on_frame: on_frame(min(done, total), total)   # a doubtful frame may come twice
-            track.note(start, end, key)
-        quality = judged_track(seen, known, _with_earlier(sures, track.folder/'quality.csv'))
-        files = track.take_their_place(range(first, stop))
-        written = [*files.values(), track.record, write_table(quality, track.folder/'quality.csv')]
-    _say_where_lost(project, video_id, n, quality, known, files)
-    return at_image, written
-
 # %% ../nbs/02_keywords.ipynb #207589bd
 def _no_outline(project, video_id, n, seeds):
     "Why what seeds say of a scene is of no use, and how to mend that in a line."
@@ -641,8 +514,11 @@ def _make_scene_mask(project, video, video_id, n, scene, seeds, keep, settings, 
         video = None
     mask, files = drawn.get(int(scene.image_frame)), []
     exact = video is None or (mask is not None and any(seed.mask for seed in seeds))   # as it was given, to the pixel
-    where = project, video, video_id, n, scene, drawn, content, on_frame
-    if video is not None: tracked, files = _write_track(*where, sam2, sures)
+    if video is not None:
+        folder = project.keyword_track(video_id, n)
+        tracked, masks, quality = write_track(folder, video, scene, drawn, [_MASKS_VERSION, content], on_frame, sam2, sures)
+        _say_where_lost(project, video_id, n, quality, sorted(drawn), masks)
+        files = [*masks.values(), folder/'stretches.json', folder/'quality.csv']
     if not exact: mask = tracked
     return files if keep or mask is None else [*files, SceneMask(project, video_id, n).write(mask)], bool(bare)
 
