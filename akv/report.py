@@ -22,7 +22,8 @@ from .sources.weights import ATTENTION_WEIGHTS
 from .sources.models import predict_attention
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
-from .check import FLAGGED, read_check, VERDICTS
+from .sources.areas import areas_left_out
+from .check import FLAGGED, read_area_shares, read_check, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
@@ -176,6 +177,37 @@ def _motion_html(check, name):
     table = _html_table(rows, columns, columns[1:])
     return _from_template('report_motion.html', table=table, figure=figure, codec=codec)
 
+# %% ../nbs/17_report.ipynb #1fe5249b
+def _area_rows(ad, shares):
+    "A row an area and variant: its share before and after, over the scenes that the variant changes."
+    models, rows = [c for c in shares.columns if c.startswith('alpha_')], []
+    shares = shares.assign(asked=[(v, n) in ad.rows and bool(ad.rows[v, n].asked) for v, n in zip(shares['variant'], shares['scene_number'])])
+    for area, of_area in shares.groupby('area', sort=False):
+        about = f"{_percent(of_area['picture_share'].mean())} of the picture, {_percent(of_area['on_product'].mean())} of it product"
+        flagged = of_area.loc[of_area['track'] == 'flagged', 'scene_number'].nunique()
+        if flagged: about += f"; its track is flagged in {flagged} scene{'s' if flagged > 1 else ''}"
+        name = f'{escape(area)}<br><small>{about}</small>'
+        for variant in VARIANTS:
+            group = of_area[of_area['asked'] & (of_area['variant'] == variant)]
+            if not len(group): continue
+            product = np.mean([ad.rows[variant, n].share_after - ad.rows[variant, n].share_before for n in group['scene_number']])
+            before, after = group['share_before'].mean(), group['share_after'].mean()
+            rows.append([name, ad.name(variant), len(group), _percent(before), _percent(after), f'<b>{100*(after - before):+.1f}</b>',
+                         f'{100*product:+.1f}', *(_digits(group[c].median()) for c in models)])
+            name = ''
+    return rows
+
+def _areas_html(ad):
+    "What the variants did to areas beside the product, and which masks were not used; nothing where none was given."
+    shares, left_out = read_area_shares(ad.project), areas_left_out(ad.project, ad.video_id)
+    shares = shares[shares['video_id'] == ad.video_id]
+    if not len(shares) and not left_out: return ''
+    columns = ['area', 'variant', 'scenes', 'share before', 'after', 'change, points', "the product's",
+               *(f"alpha{'' if c == 'alpha_akv' else f', {variant_words(c)[6:]}'}" for c in shares.columns if c.startswith('alpha_'))]
+    lost = [[escape(path), escape(why)] for path, why in left_out.items()]
+    return _from_template('report_areas.html', table=_html_table(_area_rows(ad, shares), columns, columns[2:]) if len(shares) else '',
+                          left_out=_html_table(lost, ['mask not used', 'why']) if lost else '')
+
 # %% ../nbs/17_report.ipynb #4f6d45a0
 def _number_table(ad):
     "Every scene of the manipulation check that was to be changed."
@@ -204,7 +236,7 @@ def _ad_html(ad):
     return _from_template('report_ad.html', video_id=escape(ad.video_id),
                           keyword=escape(ad.project.keywords().get(ad.video_id, '')), doses=_dose_rows(ad),
                           frames=_frame_grid(ad), figures=f'<div class="pair">{"".join(figures)}</div>',
-                          attention=_before_after(ad), motion=_motion_html(ad.check, ad.name),
+                          attention=_before_after(ad), areas=_areas_html(ad), motion=_motion_html(ad.check, ad.name),
                           numbers=_number_table(ad))
 
 # %% ../nbs/17_report.ipynb #d024d68d
@@ -317,8 +349,9 @@ def make_report(
     faults = {video_id: text.replace(f'{project.root.absolute()}/', '').replace(f'{project.root}/', '')
               for video_id, text in (faults or {}).items()}
     finished = sorted((project.outputs/'.stages'/'run').glob('*.json'))
-    left_out = [project.left_out_csv] if project.left_out_csv.is_file() else []
-    key = content_hash(akv.__version__, [project.manipulation_check, *finished, *left_out], faults, settings)
+    tables = [path for path in (project.left_out_csv, project.area_shares) if path.is_file()]
+    areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
+    key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
     if not again and cache.is_done('report', 'report', key): return project.report, False
     write_text(project.report, _page(project, settings, check, faults))
     cache.mark('report', 'report', key, [project.report])

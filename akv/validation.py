@@ -19,6 +19,7 @@ from .study.review import rejections, stray_decisions
 from .sources.boxes import known_boxes
 from .sources.mask_files import why_misread
 from .sources.tracks import doubtful_frames, line_to_mend, why_no_mask
+from .sources.areas import read_areas
 
 # %% ../nbs/04_validation.ipynb #830665c1
 def _table(rows, columns):
@@ -130,6 +131,14 @@ def _track_doubts(project, video_id, n): # yields (file, reason)
     yield path, (f"track doubtful: the mask may have left the product in {len(frames)} frames, from {frames[0]} on; "
                  f"add {line} to data/boxes.csv, with the box put right, or look at it and accept the scene")
 
+# %% ../nbs/04_validation.ipynb #4bf57623
+def _area_doubts(project, video_id, max_pixels): # yields (file, reason)
+    "What is wrong, or odd, with the masks of a video's areas."
+    try: areas = read_areas(project, video_id, max_pixels)
+    except (OSError, TableError) as error: yield project.data/"areas", f"area left out: {error}"; return
+    for path, why in areas.faults: yield path, f"area left out: {project.relative(path)} is not used: {why}"
+    for path, why in areas.remarks: yield path, f"area to look at: {project.relative(path)}: {why}"
+
 # %% ../nbs/04_validation.ipynb #bcbfa641
 class _Findings:
     "Rows of the result, as they come up."
@@ -185,6 +194,7 @@ def _validate_video(project, video_id, keyword, no_keyword, rejected, max_pixels
         doubts = [(project.relative(files[kind][n]), reason) for kind, reason in scene_doubts(arrays)]
         doubts += [(project.relative(path), reason) for path, reason in _track_doubts(project, video_id, n)]
         findings.warnings += [(video_id, n, *doubt) for doubt in doubts]
+    findings.warnings += [(video_id, None, project.relative(path), reason) for path, reason in _area_doubts(project, video_id, max_pixels)]
     return len(scenes)
 
 # %% ../nbs/04_validation.ipynb #d28851bd
@@ -215,6 +225,12 @@ def _strays(project, videos, keywords, findings):
         if project.boxes_csv.is_file() and (line := stray_rows("data/boxes.csv", known_boxes(project)["video_id"], videos)):
             findings.warnings.append(("", None, project.relative(project.boxes_csv), f"stray box: {line}"))
     except TableError as error: findings.warnings.append(("", None, project.relative(project.boxes_csv), f"boxes not usable: {error}"))
+    folders, loose = project.stray_areas()
+    place = project.relative(project.data/"areas")
+    findings.warnings += [("", None, project.relative(path), f"stray area: {project.relative(path)}: {why}") for path, why in loose]
+    try:
+        if line := stray_rows("data/areas", folders, videos, "folder"): findings.warnings.append(("", None, place, f"stray area: {line}"))
+    except TableError as error: findings.warnings.append(("", None, place, f"stray area: {error}"))
     try: stray_rows("data/keywords.csv", keywords, videos)
     except TableError as error: return f"no keyword: {error}"
 
