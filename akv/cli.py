@@ -199,7 +199,7 @@ def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
     global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
-    global ALPHAS, possible_doses, proposed_doses
+    global ALPHAS, possible_doses, proposed_doses, read_area_shares
     global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
@@ -210,6 +210,7 @@ def _import_stages():
     from akv.sources.tracks import doubtful_frames
     from akv.attention import viewer_words
     from akv.validation import write_valid_scenes
+    from akv.check import read_area_shares
     from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
     from akv.pipeline import Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
@@ -636,10 +637,15 @@ def _compare(args):
 @_command('measure what the edits did', 'akv check --output my_ads', 'ids', 'settings', 'output')
 def _check(args):
     """Measure every edited scene with the attention model and with those that took no part in the edit, and write
-    outputs/manipulation_check.csv."""
+    outputs/manipulation_check.csv.
+
+    What becomes of the attention on other areas, such as the face, the text or the brand? Put a mask for each scene into
+    data/areas/ID/NAME/scene_1.png (white where the area is, drawn on the scene image): outputs/area_shares.csv says."""
     code = _stage(args, 'check', _with_variants, lambda p: f"measured in {p.manipulation_check}")
     project = Project(args.output)
     if project.manipulation_check.is_file(): print(_dose_lines(dose_table(project)))
+    if len(shares := read_area_shares(project)):
+        print(f"areas beside the product ({', '.join(shares['area'].unique())}) in {project.area_shares} ({len(shares)} rows)")
     return code
 
 # %% ../nbs/19_cli.ipynb #12110b5d

@@ -26,6 +26,7 @@ from .sources.boxes import (BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, pars
                                split_at)
 from .sources.mask_files import ways_to_give_masks
 from .sources.tracks import doubtful_frames, line_to_mend
+from .sources.areas import areas_content
 from .sources.patches import save_patches
 from .scenes import extract_scenes
 from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table
@@ -351,7 +352,7 @@ def validate(self:Chain, video_ids)->list: # ids of videos with at least one com
     result = write_valid_scenes(self.project, self.settings.data.max_pixels)
     valid = set(result.valid['video_id'])
     for reason in result.warnings['reason']:
-        if reason.startswith('stray '): notice(reason.partition(': ')[2])      # rows of tables that belong to nothing
+        if reason.startswith(('stray ', 'area ')): notice(reason.partition(': ')[2])   # what belongs to nothing, and areas that cannot be used
     for video_id in video_ids:
         reasons = result.left_out[result.left_out['video_id'] == video_id]
         why = [f"  scene {row.scene_number}: {row.reason}" for row in reasons.itertuples()]
@@ -429,6 +430,12 @@ def compare(self:Chain, video_id,
 
 # %% ../nbs/18_pipeline.ipynb #bce0e8be
 @patch
+def is_checked(self:Chain, video_id)->bool:
+    "Whether the files of the check have this video, and that of its areas is there where it has any."
+    if video_id not in checked_videos(self.project): return False
+    return self.project.area_shares.is_file() or not areas_content(self.project, video_id)
+
+@patch
 def check(self:Chain, video_id):
     "Measure what the edits of a video did."
     uses = self.uses(video_id)
@@ -436,8 +443,9 @@ def check(self:Chain, video_id):
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
     key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS, VERDICTS,
                        baseline if baseline.is_file() else None, self.settings.video.model_dump(),
-                       [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})])
-    if self.cache.is_done('check', video_id, key) and video_id in checked_videos(self.project): return
+                       [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
+                       *([areas] if (areas := areas_content(self.project, video_id)) else []))
+    if self.cache.is_done('check', video_id, key) and self.is_checked(video_id): return
     manipulation_check(self.project, uses, self.settings, self.progress)
     self.cache.mark('check', video_id, key, [])
 
@@ -467,7 +475,7 @@ def is_finished(self:Chain, video_id)->bool:
     "Whether a run of this video, with all that is given now, came to its end."
     new, known = self.sources.get(video_id), self.project.source_video(video_id)
     if new and known and self.project.relative(new) != self.project.relative(known): return False
-    if video_id not in checked_videos(self.project): return False
+    if not self.is_checked(video_id): return False
     return self.cache.is_done('run', video_id, self.fingerprint(video_id))
 
 @patch

@@ -178,6 +178,8 @@ def _motion_html(check, name):
     return _from_template('report_motion.html', table=table, figure=figure, codec=codec)
 
 # %% ../nbs/17_report.ipynb #1fe5249b
+def _points(change): return f'{round(100*change, 1) + 0:+.1f}' # percentage points; + 0, since none is neither more nor less
+
 def _area_rows(ad, shares):
     "A row an area and variant: its share before and after, over the scenes that the variant changes."
     models, rows = [c for c in shares.columns if c.startswith('alpha_')], []
@@ -192,8 +194,8 @@ def _area_rows(ad, shares):
             if not len(group): continue
             product = np.mean([ad.rows[variant, n].share_after - ad.rows[variant, n].share_before for n in group['scene_number']])
             before, after = group['share_before'].mean(), group['share_after'].mean()
-            rows.append([name, ad.name(variant), len(group), _percent(before), _percent(after), f'<b>{100*(after - before):+.1f}</b>',
-                         f'{100*product:+.1f}', *(_digits(group[c].median()) for c in models)])
+            rows.append([name, ad.name(variant), len(group), _percent(before), _percent(after), f'<b>{_points(after - before)}</b>',
+                         _points(product), *(_digits(group[c].median()) for c in models)])
             name = ''
     return rows
 

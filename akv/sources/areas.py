@@ -9,14 +9,13 @@ __all__ = ['Areas', 'read_areas', 'tell_areas', 'AreaMasks', 'follow_areas', 'no
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 from ..study.files import content_hash, file_hash, ImageError, notice, read_json, TableError
 from ..study.images import decode_image
 from ..study.project import id_folder, read_scenes, StageCache, write_provenance
 from .weights import ATTENTION_WEIGHTS
-from .mask_files import ASK_LABEL, inverted_ones, mask_at_size, orientation_of_mask, read_mask
+from .mask_files import ASK_LABEL, mask_at_size, orientation_of_mask, read_mask
 from .tracks import Track, write_track
 
 # %% ../../nbs/sources/19_areas.ipynb #56aeed2e
@@ -30,16 +29,6 @@ def _read(path, max_pixels=None):
 
 def _why(path, error): # what an error says of a mask, said of an area
     return str(error).removeprefix(f'{path}: ').replace(ASK_LABEL, 'save the area alone, white on black').replace('the product', 'the area')
-
-@dataclass(frozen=True)
-class _File:
-    "A mask file of an area."
-    path: Path
-    inverted: bool = False   # black is the area
-
-    def mask(self, size, max_pixels=None): # (height, width) of its picture -> float32 [H,W] of {0,1}
-        mask = _read(self.path, max_pixels)[0]
-        return mask_at_size(1 - mask if self.inverted else mask, size, self.path)
 
 @dataclass
 class Areas:
@@ -66,7 +55,6 @@ def read_areas(
         table = read_scenes(project, video_id)
         spans = {n: range(a, b) for n, a, b in zip(table.scene_number, table.start_frame, table.end_frame)}
     for name, scenes in project.find_areas(video_id).items():
-        looks = {}
         for n, files in scenes.items():
             if n not in images: continue                      # is among the strange ones
             good, empty = {}, True
@@ -74,14 +62,12 @@ def read_areas(
                 if why := _refused(frame, n, spans): areas.faults.append((path, why)); continue
                 try: mask, kind = _read(path, max_pixels)
                 except ImageError as error: areas.faults.append((path, _why(path, error))); continue
-                good[frame], looks[path], empty = path, orientation_of_mask(mask), empty and not mask.any()
-                if kind or mask.all(): areas.remarks.append((path, kind or 'all of the picture is the area: its share is all there is'))
+                good[frame], empty = path, empty and not mask.any()
+                if not kind and mask.all(): kind = 'all of the picture is the area: its share is all there is'
+                if not kind and orientation_of_mask(mask) == 'inverted': kind = 'white around black: white is taken as the area; if black is, invert it'
+                if kind: areas.remarks.append((path, kind))
             if good and empty: areas.faults.append((good[min(good, key=lambda f: f or 0)], 'mask empty: draw one or take it away'))
             elif good: areas.scenes.setdefault(n, {})[name] = good
-        inverted = inverted_ones(looks)
-        areas.remarks += [(path, 'white around black: read inverted; if white is the area, paint a corner black') for path in inverted]
-        for there in areas.scenes.values():
-            if name in there: there[name] = {frame: _File(path, path in inverted) for frame, path in there[name].items()}
     return areas
 
 # %% ../../nbs/sources/19_areas.ipynb #1c07f1fe
@@ -102,7 +88,7 @@ def tell_areas(
 class _Drawn(Mapping):
     "The masks of an area that were given, {frame: float32 [H,W]}, read when they are asked for."
     def __init__(self, files, size, max_pixels): self.files, self.size, self.max_pixels = files, size, max_pixels
-    def __getitem__(self, frame): return self.files[frame].mask(self.size, self.max_pixels)
+    def __getitem__(self, frame): return mask_at_size(_read(self.files[frame], self.max_pixels)[0], self.size, self.files[frame])
     def __iter__(self): return iter(self.files)
     def __len__(self): return len(self.files)
 
@@ -187,7 +173,7 @@ def note_areas(
         if folder.is_dir(): shutil.rmtree(folder)
         return
     def told(frames): return ', '.join([*['the scene image']*(None in frames), *[f'{len(more)} frames' for more in [frames.keys() - {None}] if more]])
-    scenes = {name: {str(n): f'drawn in {told(there[name])}' for n, there in areas.scenes.items() if name in there}
+    scenes = {name: {str(n): f'drawn in {told(there[name])}' for n, there in sorted(areas.scenes.items()) if name in there}
               for name in sorted({name for there in areas.scenes.values() for name in there})}
     write_provenance(folder, project.relative(project.scene_cuts(video_id)), 'masks as given; followed by the features of the attention model',
                      dict(areas=scenes, left_out={project.relative(path): why for path, why in areas.faults}))
@@ -207,6 +193,7 @@ def areas_content(
     project,   # akv.study.project.Project
     video_id,  # text
 )->list:       # to be hashed by `content_hash`; empty where there is none
-    "Names and files of all areas of a video: what a measurement of them depends on."
-    return [[name, n, frame, path] for name, scenes in project.find_areas(video_id).items()
-            for n, files in scenes.items() for frame, path in files.items()]
+    "Names and files of all areas of a video, and what lies there in vain: what a measurement of them depends on."
+    masks = [[name, n, frame, path] for name, scenes in project.find_areas(video_id).items()
+             for n, files in scenes.items() for frame, path in files.items()]
+    return masks + [[project.relative(path), why] for path, why in project.strange_areas(video_id)]
