@@ -50,6 +50,9 @@ _OPTIONS = dict(
     masks=_Option('--masks', metavar='DIR',
                   help='masks made elsewhere: DIR/ID/scene_1.png, white or in one colour where the product is, or files '
                        'of LabelMe, CVAT or COCO'),
+    area=_Option('--area', metavar='NAME',
+                 help='what --masks DIR holds is no product but an area beside it, such as the face or the text: '
+                      '`akv check` measures its share of attention, and nothing is edited there'),
     mask_label=_Option('--mask-label', setting='keywords.mask_label', metavar='LABEL',
                        help='the product among several labels of the masks: a number, a colour (#800000) or a name; '
                             'several with commas between'),
@@ -199,11 +202,11 @@ def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
     global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
-    global ALPHAS, possible_doses, proposed_doses, read_area_shares
+    global ALPHAS, plain_id, possible_doses, proposed_doses, read_area_shares
     global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
-    from akv.study.project import Project, read_scenes, VARIANTS
+    from akv.study.project import plain_id, Project, read_scenes, VARIANTS
     from akv.study.settings import keep_settings, project_settings
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
@@ -495,10 +498,25 @@ def _scenes(args):
         print(f"{video_id}: {n} scene{'s' if n > 1 else ''} in {chain.project.scene_cuts(video_id)}")
     return _tell_faults(chain.faults)
 
+# %% ../nbs/19_cli.ipynb #4e7ba732
+def _take_area(args):
+    "What `akv masks --area NAME --masks DIR` does."
+    idle = [_OPTIONS[name].flags[0] for name in ('keyword', 'box', 'clicks', 'boxes', 'mask_source', 'mask_model') if getattr(args, name)]
+    if idle: raise AkvError(f"{idle[0]} is about the product; with --area give --masks DIR alone")
+    if args.masks is None: raise AkvError(f"--area {args.area} says what --masks DIR holds; give that, too")
+    chain = _chain(args, keep=False)      # a label is that of these masks, not the product's
+    project, name = chain.project, plain_id(args.area)
+    ids = project.own_ids(args.ids) or project.video_ids()
+    if not ids: raise AkvError(project.misplaced() or f"{project.root}: no videos there yet; run `akv scenes` first")
+    for video_id in chain.each(ids, chain.area, name=name):
+        scenes = len(project.find_areas(video_id)[name])
+        print(f"{video_id}: area {name} in {project.area_mask(video_id, name, 1).parent} ({scenes} scene{'s' if scenes > 1 else ''})")
+    return _tell_faults(chain.faults)
+
 # %% ../nbs/19_cli.ipynb #edd5a1ff
 @_command('find the product in every frame',
           'akv masks clip --boxes boxes.csv --keyword sneakers --output my_ads',
-          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model', 'settings',
+          'ids', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'area', 'mask_label', 'mask_source', 'mask_model', 'settings',
           'output',
           source='mask_source', model='mask_model')
 def _masks(args):
@@ -516,8 +534,12 @@ def _masks(args):
     With --source sam2 the same boxes, clicks and masks are prompts for SAM 2, the first choice where its weights can
     be had; where there are none, the keyword's box by CLIPSeg is.
 
+    Masks of the face, the text or another area beside the product come in with --area: `akv masks clip --area face
+    --masks DIR`. They go to data/areas/ID/face, are followed by the check, and nothing is edited there.
+
     With --keyword, data/keywords.csv is brought up to date as well."""
     project = Project(args.output)
+    if args.area is not None: return _take_area(args)
     words = keywords_of(project.own_ids(args.ids) or project.video_ids(), args.keyword)
     if words: set_keywords(project, {v: word for v, word in words.items() if v in project.video_ids()})
     return _stage(args, 'masks', Project.video_ids, lambda p: f"masks in {p.data/'keyword_masks'}")

@@ -29,7 +29,7 @@ from .sources.tracks import doubtful_frames, line_to_mend
 from .sources.areas import areas_content
 from .sources.patches import save_patches
 from .scenes import extract_scenes
-from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table
+from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table, take_area
 from .attention import make_attention
 from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
@@ -314,6 +314,14 @@ def masks(self:Chain, video_id):
         frames = sorted({frame or 'of the scene image' for frame in set(kept.frame) - set(boxes.frame)})
         if frames: notice(f"{video_id}: beside what was given, data/boxes.csv has boxes or clicks of frame {', '.join(frames)} from before, "
                           "and they count, too; take their rows out if they are wrong")
+
+# %% ../nbs/18_pipeline.ipynb #ff47ddb5
+@patch
+def area(self:Chain, video_id,
+    name, # of an area beside the product
+):
+    "Take the masks that were given as those of an area beside the product, which is measured and not edited."
+    take_area(self.project, video_id, name, self.given.masks, self.settings)
 
 # %% ../nbs/18_pipeline.ipynb #fd491cb7
 @patch
