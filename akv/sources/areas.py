@@ -27,8 +27,10 @@ def _read(path, max_pixels=None):
     mask, kind = read_mask(path, max_pixels)
     return mask, kind.replace('product', 'the area')
 
+_ONE_LABEL = 'save the area alone, white on black, or hand the file in: akv masks --area NAME --masks DIR --mask-label LABEL'
+
 def _why(path, error): # what an error says of a mask, said of an area
-    return str(error).removeprefix(f'{path}: ').replace(ASK_LABEL, 'save the area alone, white on black').replace('the product', 'the area')
+    return str(error).removeprefix(f'{path}: ').replace(ASK_LABEL, _ONE_LABEL).replace('the product', 'the area')
 
 @dataclass
 class Areas:
@@ -142,7 +144,7 @@ def _tell_doubts(source, name, masks):
                f'{project.relative(masks.track.paths[frame])}. If it has, draw {project.relative(mend)}')
 
 def follow_areas(
-    source,          # akv.editors.scene_source.SceneSource, or what has its fields: project, video_id, scene_number, video, start, stop, image_frame, size
+    source,          # akv.editors.scene_source.SceneSource, or what has its fields
     areas,           # Areas of its video
     max_pixels=None, # refuse larger masks; None: 64 million
 )->dict:             # {name: AreaMasks} of the areas in this scene
@@ -172,7 +174,9 @@ def note_areas(
     if not areas.scenes and not areas.faults:
         if folder.is_dir(): shutil.rmtree(folder)
         return
-    def told(frames): return ', '.join([*['the scene image']*(None in frames), *[f'{len(more)} frames' for more in [frames.keys() - {None}] if more]])
+    def told(frames):
+        more = len(frames.keys() - {None})
+        return ', '.join(['the scene image']*(None in frames) + [f"{more} frame{'s' if more > 1 else ''}"]*bool(more))
     scenes = {name: {str(n): f'drawn in {told(there[name])}' for n, there in sorted(areas.scenes.items()) if name in there}
               for name in sorted({name for there in areas.scenes.values() for name in there})}
     write_provenance(folder, project.relative(project.scene_cuts(video_id)), 'masks as given; followed by the features of the attention model',
