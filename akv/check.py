@@ -359,7 +359,8 @@ def manipulation_check(
 ): # DataFrame with COLUMNS, a row for each video, scene and variant
     """Measure every edited scene and write `outputs/manipulation_check.csv`; rows of other videos stay.
 
-    Where areas beside the product are given, `outputs/area_shares.csv` is written, too. Raises `AkvError` where an edit is missing or has another size than its source."""
+    Where areas beside the product are given, `outputs/area_shares.csv` is written, too.
+    Raises `AkvError` where an edit is missing or has another size than its source."""
     from tqdm.auto import tqdm
     settings, scenes = settings or Settings(), {}
     for edit in edits: scenes.setdefault((edit.video_id, edit.scene_number), []).append(edit)
