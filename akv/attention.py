@@ -13,7 +13,7 @@ from .study.files import AkvError, atomic_path, content_hash, file_hash, ImageEr
 from .study.images import load_image, save_heatmap
 from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, StageCache, write_provenance
 from .study.settings import Settings
-from .sources.other_models import chosen_hash, chosen_model
+from .sources.other_models import heatmap_hash, heatmap_model
 from .sources.colour_maps import read_heatmap
 
 # %% ../nbs/03_attention.ipynb #e273016b
@@ -248,7 +248,7 @@ def _predicted(image, where, lead, flips): # A [H, W]
     from akv.sources.models import predict_attention
     from akv.sources.moving import moments_of
     moments = moments_of(where[0], [where[1]], where[2]) if where else None
-    return predict_attention([load_image(image)], chosen_model(lead).at(moments), flips=flips)[0]
+    return predict_attention([load_image(image)], heatmap_model(lead).at(moments), flips=flips)[0]
 
 # %% ../nbs/03_attention.ipynb #8b1588c7
 def _note_origins(maps, images, source, files, report, lead='akv'):
@@ -266,7 +266,7 @@ def _note_origins(maps, images, source, files, report, lead='akv'):
         old = read_json(folder/'provenance.json')
         source_of, report = old['source'], {name: value for name, value in old['settings'].items() if name != 'maps'}
     of = 'akv attention model' if lead == 'akv' else f'attention model {lead}'
-    model = f'{of} {chosen_hash(lead)[:12]}' if predicted else None
+    model = f'{of} {heatmap_hash(lead)[:12]}' if predicted else None
     write_provenance(folder, source_of, model, dict(maps=origins, **report))
 
 # %% ../nbs/03_attention.ipynb #f81714f5
@@ -308,7 +308,7 @@ def make_attention(
         flips, image, where = settings.attention.flips, images[n], _place_in_video(project, video_id, n)
         def save(part): save_heatmap(_predicted(image, where, lead, flips), part)
         place = (file_hash(where[0]), *where[1:]) if where else None
-        maps.make(n, 'predicted', content_hash(image, chosen_hash(lead), flips, place), '.jpg', save)
+        maps.make(n, 'predicted', content_hash(image, heatmap_hash(lead), flips, place), '.jpg', save)
     tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
     _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report, lead)
     return {n: maps.path(n) for n in images}

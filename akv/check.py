@@ -39,7 +39,7 @@ from .temporal import SceneTake
 
 # %% ../nbs/14_check.ipynb #9d0bcaf1
 COLUMNS = ['video_id', 'scene_number', 'variant', 'requested_alpha', 'share_before', 'share_after', 'delivered_alpha',
-           'delivered_alpha_vs_baseline', *(f'verified_alpha_{name}' for name in WITNESSES), 'alpha_low', 'alpha_high', 'background_max_abs', 'background_mean_abs',
+           'delivered_alpha_vs_baseline', 'delivered_alpha_moving', *(f'verified_alpha_{name}' for name in WITNESSES), 'alpha_low', 'alpha_high', 'background_max_abs', 'background_mean_abs',
            'region_area', 'edit_energy', 'warping_error_ratio', 'flicker_inside', 'flicker_outside', 'drift',
            'frame_correlation', 'stlpips', 'visibility', 'visibility_witness', 'codec_psnr', 'codec_ssim', 'status']
 FLAGGED = 'delivered_on_flagged_track', 'under_dosed_on_flagged_track'   # verdicts on scenes whose track is doubtful
@@ -80,7 +80,8 @@ def _asked(settings): # ({name: picture -> A} of models that look at each frame 
     lead, alone = settings.attention.model, dict(VERIFIERS)
     if lead != 'akv' and chosen_hash(lead) == load_second_model().hash: del alone['alexnet']
     witnesses = witness_models(settings.attention.witnesses, lead)
-    return alone, dict(akv=chosen_model(lead), **{f'witness {name}': model for name, model in witnesses.items()})
+    moving = dict(moving=chosen_model('akv-moving')) if lead == 'akv' else {}      # the same edits, seen as they move
+    return alone, dict(akv=chosen_model(lead), **moving, **{f'witness {name}': model for name, model in witnesses.items()})
 
 # %% ../nbs/14_check.ipynb #0eed37c8
 def _background_change(
@@ -282,7 +283,11 @@ class _SceneCheck:
         self.baseline = next(edit for edit in edits if edit.variant == 'baseline')
         self.frames = self.source.frames({i for edit in edits for i in edit.record['frames']})
         self.alone, self.together = _asked(settings)
-        self.calibrated = [*(['akv'] if settings.attention.model == 'akv' else []), *self.alone]  # a user's model is not
+        lead, still = settings.attention.model, self.source.video is None
+        if still: self.together.pop('moving', None)                    # nothing moves in an image
+        own = dict(akv='akv') if lead == 'akv' or (lead == 'akv-moving' and still) else dict(moving='akv') if lead == 'akv-moving' else {}
+        if 'moving' in self.together: own['moving'] = 'moving'
+        self.calibrated = own | {name: name for name in self.alone}    # {its calibration's name: the model's}; a user's model has none
         self.witnesses = {name: name for name in WITNESSES} | {name: f'witness {name}' for name in witness_names(settings.attention.witnesses)}
         self.masks = {i: {'': self.source.mask(i), **{name: area[i] for name, area in self.areas.items()}} for i in self.frames}
         self.onlookers = {i: Onlookers(frame) for i, frame in self.frames.items()} # those of the middle frames are asked
@@ -315,7 +320,7 @@ class _SceneCheck:
         baseline = {i: self.baseline.apply(i, frame) for i, frame in sources.items()}
         background = np.array([_background_change(sources[i], edited[i], regions[i]) for i in indices])
         before, after = self.shares(sources), self.shares(edited)
-        low, high = dose_range({name: _seen_alpha(before[name], after[name]) for name in self.calibrated})
+        low, high = dose_range({name: _seen_alpha(before[of], after[of]) for name, of in self.calibrated.items()})
         middle = sorted(indices)[len(indices) // 2]
         seen = self.once(self.onlookers[middle], middle, edited[middle]) # by the leading critic, by the witness
         status = f'{edit.status}_on_flagged_track' if self.doubtful and edit.status != 'cannot' else edit.status
@@ -325,6 +330,7 @@ class _SceneCheck:
             requested_alpha=edit.requested_alpha, share_before=before['akv'], share_after=after['akv'],
             delivered_alpha=_seen_alpha(before['akv'], after['akv']),
             delivered_alpha_vs_baseline=_seen_alpha(self.shares(baseline)['akv'], after['akv']),
+            delivered_alpha_moving=_seen_alpha(before['moving'], after['moving']) if 'moving' in after else np.nan,
             **{f'verified_alpha_{name}': _seen_alpha(before[of], after[of]) if of in before else np.nan for name, of in self.witnesses.items()},
             alpha_low=low, alpha_high=high,
             background_max_abs=int(background[:, 0].max()), background_mean_abs=float(background[:, 1].mean()), region_area=float(np.mean([(r > 0).mean() for r in regions.values()])),

@@ -306,7 +306,7 @@ def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; bef
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
     def __init__(self, frames, masks, regions, model, bounds, grade=False):
-        self.model, self.grade, self.known = model, grade, None
+        self.model, self.grade, self.known, self.worth = model, grade, None, 1.
         self.bounds = list(bounds)[:len(OPERATIONS)] if grade else list(bounds)
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
         x = model.resize(to_tensor(frames))                       # (B, 3, h, w)
@@ -338,6 +338,9 @@ class _Search:
 
     def __call__(self, z): # change of the log odds
         return self.log_odds(self.model.late(*self.model.early(self.picture(z)))) - self.before
+
+    def price(self, level): # visible change, squared, that a dose of 1 in this model's log odds is worth
+        return _PRICE[level] * self.worth
 
     def energy(self, z): # mean squared RGB change, squared 8-bit units
         return float((255 * (self.picture(z) - self.x)).square().mean())
@@ -399,7 +402,7 @@ def least(self:_Search, J, want, level):
     while free.any():
         g = torch.linalg.solve(self.G[free][:, free], J[free])
         z = fixed.clone()
-        z[free] = g * ((want - J @ fixed) / (J[free] @ g).clamp_min(1e-9)).clamp(-_PRICE[level] / 2, _PRICE[level] / 2)
+        z[free] = g * ((want - J @ fixed) / (J[free] @ g).clamp_min(1e-9)).clamp(-self.price(level) / 2, self.price(level) / 2)
         over = ((z > self.high) | (z < self.low)) & free
         if not over.any(): break
         fixed[over] = z[over].clamp(self.low[over], self.high[over])
@@ -413,12 +416,24 @@ def seen(self:_Search, z):
     return float(z @ self.G @ z)**.5
 
 # %% ../../nbs/editors/03_photometric.ipynb #10acb182
+# Where the model for moving pictures leads, much of its map is the centre, which no edit moves: it makes less of the same edit. The price of what is seen was
+# set with the model for photographs and blind looks, and must not depend on that.
+@patch
+def against_photographs(self:_Search, target, level):
+    "How many times more the model for photographs makes of a colourist's edit than the model that leads; 1 to 3."
+    still = getattr(self.model, 'photographs', None)
+    if still is None: return 1.
+    z = self.usual(target, level)
+    with torch.inference_mode():
+        plain, edited = (self.log_odds(still.late(*still.early(x))) for x in (self.x, self.picture(z)))
+        return min(3., max(1., float(edited - plain) / max(1e-3, abs(float(self(z))))))
+
 @patch
 def start(self:_Search, target, level):
     "The best of no edit, and of what a colourist would do, with the light either way."
     starts = [self.usual(target, level)]
     if target > 0: starts.append(self.usual(target, level, turned=True)) # a thing stands out by being darker, too
-    with torch.inference_mode(): missed = [abs(target - float(self(z))) + self.seen(z)**2 / _PRICE[level] for z in starts]     # and its cost
+    with torch.inference_mode(): missed = [abs(target - float(self(z))) + self.seen(z)**2 / self.price(level) for z in starts]     # and its cost
     least, best = min((m, n) for n, m in enumerate(missed))
     return starts[best] if least < abs(target) else torch.zeros(len(self.free))
 
@@ -438,7 +453,7 @@ def towards(self:_Search, z, target, level, steps, tolerance, again=False):
         z = z.detach().requires_grad_(not blind)
         delta = self(z)
         left = target - delta.item()
-        miss = abs(left) + self.seen(z.detach())**2 / _PRICE[level]     # what it falls short by, and what it costs
+        miss = abs(left) + self.seen(z.detach())**2 / self.price(level)     # what it falls short by, and what it costs
         gain = math.inf if best is None else best[2] - miss
         if gain > 0: best = z.detach(), left, miss
         else: limit *= .4
@@ -521,6 +536,7 @@ def fit_dose(
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
     lead = _Search(frames[middle], masks[middle], regions[middle], model.among(middle), bounds).prepare()
     search = _Search(frames, masks, regions, model, bounds).prepare(lead) if len(frames) > 1 else lead
+    lead.worth = search.worth = lead.against_photographs(target, level)
     z, taken, offset = lead.start(target, level), 0, 0.
     for _ in range(3):                               # small pictures lead, full-size pixels decide
         z, reached, n = search.towards(z, target - offset, level, steps, tolerance / 2)

@@ -271,15 +271,9 @@ def save_attention_model(
 
 # %% ../../nbs/sources/02_models.ipynb #02efe085
 @functools.lru_cache(maxsize=4)
-def load_attention_model(
-    path=None, # a .safetensors file written by `save_attention_model`; None is the one the package carries
-    device:str='cpu', # torch device
-)->DensityModel: # in evaluation mode, frozen; the same object at every call
-    """The attention model, ready to predict and to be followed by gradients with respect to pixels.
-
-    Raises `AkvError` where the file is absent, or was not written by `save_attention_model`."""
+@torch.inference_mode(False) # whoever asks first: gradients flow through it later
+def _loaded(path, device):
     from safetensors import safe_open
-    path = Path(path) if path else ATTENTION_WEIGHTS
     if not path.exists():
         raise AkvError(f'{path}: no attention model there; reinstall akv, or name the file of one you trained')
     try:
@@ -296,6 +290,15 @@ def load_attention_model(
         raise AkvError(f'{path}: not a model written by save_attention_model ({type(e).__name__}: {e})') from e
     model.path, model.hash = path, content_hash(path)
     return model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+
+def load_attention_model(
+    path=None, # a .safetensors file written by `save_attention_model`; None is the one the package carries
+    device:str='cpu', # torch device
+)->DensityModel: # in evaluation mode, frozen; the same object at every call
+    """The attention model, ready to predict and to be followed by gradients with respect to pixels.
+
+    Raises `AkvError` where the file is absent, or was not written by `save_attention_model`."""
+    return _loaded(Path(path) if path else ATTENTION_WEIGHTS, device)
 
 def load_second_model(
     device:str='cpu', # torch device

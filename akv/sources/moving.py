@@ -198,6 +198,7 @@ class MomentModel:
     def __init__(self, model:MovingModel, moments:Moments): self.model, self.moments = model, moments
     config = property(lambda self: self.model.config)
     hash = property(lambda self: self.model.hash)
+    photographs = property(lambda self: self.model.still)
     def parameters(self): return self.model.parameters()
     def at(self, moments): return self.model.at(moments)
     def among(self, which): return MomentModel(self.model, self.moments[which])
@@ -229,6 +230,7 @@ def save_moving_model(
     return Path(path)
 
 @functools.lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def load_moving_model(
     path=None, # a .safetensors file written by `save_moving_model`; None is the one that the package carries
     device:str='cpu', # torch device

@@ -67,12 +67,12 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 def model_kind(
     name:str,  # an attention model, as a setting has it
-)->str:        # 'akv': the package's own; 'weights': a .safetensors file; 'function': package.module:function
+)->str:        # 'akv' or 'akv-moving': the package's own; 'weights': a .safetensors file; 'function': package.module:function
     "How an attention model is named. Raises `SettingsError` where it is none of these; nothing is opened or imported."
-    if name == "akv": return "akv"
+    if name in ("akv", "akv-moving"): return name
     if name.lower().endswith(".safetensors"): return "weights"
     if _FUNCTION.fullmatch(name): return "function"
-    raise SettingsError(f"{name!r} names no attention model: expected akv, package.module:function, or a .safetensors file")
+    raise SettingsError(f"{name!r} names no attention model: expected akv, akv-moving, package.module:function, or a .safetensors file")
 
 def _named(value):
     try: model_kind(value)
@@ -118,7 +118,7 @@ class AttentionSettings(_Section):
         "model", "where heatmaps come from: model (predicted), fixations (eye tracking), ratings (of patches), or "
         "llava (ratings by LLaVA)", "name")
     model: _Named = _field(
-        "akv", "the attention model that edits follow and that predicts heatmaps: akv (the package's own), a function of "
+        "akv", "the attention model that edits follow and that predicts heatmaps: akv (the package's own), akv-moving (edits, too, follow the one for moving pictures), a function of "
         "yours as package.module:function (it is imported and run), or a .safetensors file of a model that you trained", "name")
     witnesses: list[_Named] = _field(
         [], "further models that the check asks what they see, named as model is; functions are imported and run", "names")
