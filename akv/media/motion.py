@@ -248,10 +248,12 @@ def own_motion(
 )->tuple: # (float32 [H, W, 2] what is left, float32 [H, W, 2] the camera's): v is their sum
     "Take a flow apart: the camera's motion, affine over the picture, and what things do beyond it."
     h, w = v.shape[:2]
-    at, v = np.stack(np.broadcast_arrays(1, *np.mgrid[-1:1:h*1j, -1:1:w*1j]), -1).reshape(-1, 3), v.reshape(-1, 2)
+    at = np.stack(np.broadcast_arrays(1, *np.mgrid[-1:1:h*1j, -1:1:w*1j]), -1).reshape(-1, 3).astype(np.float32)
+    v = v.reshape(-1, 2)
     camera = np.median(v, axis=0)
     for _ in range(3):
-        speed = np.linalg.norm(v - camera, axis=1)
-        fits = speed <= np.median(speed)
-        camera = at @ np.linalg.lstsq(at[fits], v[fits], rcond=None)[0]
+        speed = np.square(v - camera).sum(1)
+        fits = speed <= np.partition(speed, len(speed) // 2)[len(speed) // 2]     # the median, or next to it
+        some = at[fits]
+        camera = at @ np.linalg.solve(some.T @ some, some.T @ v[fits])     # three unknowns: no need of more than this
     return tuple(part.reshape(h, w, 2).astype(np.float32) for part in (v - camera, camera))

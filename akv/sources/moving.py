@@ -37,12 +37,12 @@ def looked_back(
 # %% ../../nbs/sources/18_moving.ipynb #46a48b7b
 def small_frame(
     frame:np.ndarray, # uint8 [H, W, 3]
-)->np.ndarray: # uint8 [h, w, 3], about 128 x 128 pixels, shape kept
+)->np.ndarray: # uint8 [h, w] in grey, about 128 x 128 pixels, shape kept
     "A frame at the size at which its motion is measured."
     h, w = frame.shape[:2]
     scale = _SIDE / (h * w)**.5
     size = tuple(max(8, round(scale * side)) for side in (w, h))
-    return cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
 
 class MotionReader:
     "Reads moments from small frames; what two frames have between them is measured once."
@@ -51,8 +51,8 @@ class MotionReader:
     def between(self, then, now): # ((index, small frame), (index, small frame)) -> own and camera speed [h, w], pixels
         key = then[0], now[0]
         if key not in self.known:
-            if key[0] == key[1]: still = np.zeros(now[1].shape[:2], np.float32); return still, still
-            self.known[key] = [np.linalg.norm(v, axis=-1) for v in own_motion(flow(now[1], then[1], 'fast'))]
+            if key[0] == key[1]: still = np.zeros(now[1].shape, np.float32); return still, still
+            self.known[key] = [cv2.magnitude(v[..., 0], v[..., 1]) for v in own_motion(flow(now[1], then[1], 'fast'))]
         return self.known[key]
 
     def __call__(self,
@@ -63,8 +63,8 @@ class MotionReader:
         for (i, t, now), (j, before, then) in zip(back, back[1:]):
             per_second = 1 / max(t - before, 1e-3) / _SIDE
             for all_, speed in zip((own, camera), self.between((j, then), (i, now))): all_.append(speed * per_second)
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for _, _, frame in back]
-        change = [np.abs(grey[0] - g) for g in grey[1:]]
+        grey = [frame for _, _, frame in back]
+        change = [cv2.absdiff(grey[0], g).astype(np.float32) / 255 for g in grey[1:]]
         planes = [own[0], np.mean(own[1:3], 0), np.mean(own, 0), np.max(own, 0), camera[0], np.mean(camera, 0),
                   change[0], change[2], np.mean(change, 0)]
         h, w = grey[0].shape
@@ -285,10 +285,11 @@ def predict_video_attention(
         raise AkvError(f'smoothing ({smoothing} s) must be 0 or more, and the rate ({rate} a second) above 0')
     model, cuts = model or load_moving_model(), set(cuts)
     keep, device = np.exp(-1 / (rate * smoothing)) if smoothing else 0., next(model.parameters()).device
-    state, n, told = None, 0, _with_moments(frames, rate, cuts)
+    state, n, moving = None, 0, isinstance(model, MovingModel)
+    told = _with_moments(frames, rate, cuts) if moving else ((frame, None, None) for frame in frames)
     while some := list(itertools.islice(told, batch)):
         shown, channels, since = zip(*some)
-        bound = model.at(Moments(torch.from_numpy(np.stack(channels)), torch.tensor(since, dtype=torch.float32)))
+        bound = model.at(Moments(torch.from_numpy(np.stack(channels)), torch.tensor(since, dtype=torch.float32))) if moving else model
         with torch.inference_mode(): densities = full_density(bound, to_tensor(shown, device), area, flips).cpu().numpy()
         for p in densities:
             state = p if state is None or n in cuts else keep * state + (1 - keep) * p
