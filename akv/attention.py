@@ -247,8 +247,9 @@ def _place_in_video(project, video_id, n): # (video, frame of the scene image, f
 def _predicted(image, where, lead, flips): # A [H, W]
     from akv.sources.models import predict_attention
     from akv.sources.moving import moments_of
-    moments = moments_of(where[0], [where[1]], where[2]) if where else None
-    return predict_attention([load_image(image)], heatmap_model(lead).at(moments), flips=flips)[0]
+    model = heatmap_model(lead)
+    if where and model.knows_motion: model = model.at(moments_of(where[0], [where[1]], where[2]))
+    return predict_attention([load_image(image)], model, flips=flips)[0]
 
 # %% ../nbs/03_attention.ipynb #8b1588c7
 def _note_origins(maps, images, source, files, report, lead='akv'):

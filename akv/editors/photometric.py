@@ -625,7 +625,8 @@ def seen_in(
     indices, # of the frames in the video; None where they are not known
 ):
     "The model, told what moves around some frames of a scene, where that is known."
-    return model if scene is None or indices is None else model.at(scene.moments(indices))
+    known = model.knows_motion and scene is not None and indices is not None
+    return model.at(scene.moments(indices)) if known else model
 
 # %% ../../nbs/editors/03_photometric.ipynb #ae3f06ef
 class PhotometricEditor:

@@ -35,6 +35,7 @@ def input_size(
 class DensityModel(nn.Module):
     "Features of a trunk, a small readout and a centre bias: picture in, log probability of a fixation out."
     borrowed = ()   # prefix of those weights that are another package's and not saved
+    knows_motion = False # has it a use for moments?
     def __init__(self,
         channels:list, # of each feature map that the trunk gives
         area:int, # input area, square pixels

@@ -122,7 +122,7 @@ def _softened(x, sigma=1.5): # [B, C, h, w], a Gaussian of so many cells
 
 class MovingModel(nn.Module):
     "akv's attention model for videos, on top of the one for photographs; without moments it is that one."
-    kind, borrowed = 'moving', 'still.'
+    kind, borrowed, knows_motion = 'moving', 'still.', True
     def __init__(self,
         still:AttentionModel, # the model for photographs; it stays as it is
         width:int=16, # channels of the small network
@@ -196,6 +196,7 @@ class MovingModel(nn.Module):
 class MomentModel:
     "A moving model and the moments of the frames that it will be shown, in their order: what else akv asks of a model."
     def __init__(self, model:MovingModel, moments:Moments): self.model, self.moments = model, moments
+    knows_motion = True
     config = property(lambda self: self.model.config)
     hash = property(lambda self: self.model.hash)
     photographs = property(lambda self: self.model.still)

@@ -134,6 +134,7 @@ class FunctionModel:
     def __call__(self, x, area=None): return self.late(*self.early(self.resize(x, area)))
 
     # What moves it has to see for itself, in the frames of the scene that it is given.
+    knows_motion = False
     def at(self, moments): return self
     def among(self, which): return self
     def mirrored(self): return self
