@@ -76,7 +76,7 @@ _OPTIONS = dict(
                                   'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
                                   'without, what is given says it, else the settings'),
     attention_model=_Option('--attention-model', setting='attention.model', metavar='NAME',
-                            help="the attention model that edits follow and that predicts heatmaps: akv (the package's), "
+                            help="the attention model that edits follow and that predicts heatmaps: akv (the package's), akv-moving (edits follow its model for moving pictures, too), "
                                  'PACKAGE.MODULE:FUNCTION (yours; it is imported and run), or a .safetensors file; without, as '
                                  'the settings say'),
     witnesses=_Option('--witness', setting='attention.witnesses', metavar='NAME', action='append',

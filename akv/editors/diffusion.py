@@ -242,7 +242,7 @@ class ControlNetEditor:
         dose = dict(share_before=shot.before, share_after=after, delivered_alpha=alpha, energy_wanted=energy,
                     energy=reached, diffusion_energy=reached)
         if reached >= energy / 2 or not self.chosen.photometric_finish: return scaled, dose
-        plain, other = PhotometricEditor(self.all_settings).fit_placebo(frames, masks, regions, energy, scene, indices)
+        plain, other = PhotometricEditor(self.all_settings).fit_placebo(frames, masks, regions, energy, scene=scene, indices=indices)
         if other['energy'] <= reached: return scaled, dose
         return dict(scaled, scale=0., photometric=plain), dict(other, diffusion_energy=0.)
 

@@ -330,7 +330,8 @@ def full_density(
     areas, total = area if isinstance(area, (tuple, list)) else (area,), 0
     for view in (x, x.flip(-1)) if flips else (x,):
         for a in areas:
-            p = F.interpolate((model if view is x else model.mirrored())(view, a).exp()[:, None], x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
+            shown = model if view is x else getattr(model, 'mirrored', lambda: model)()    # any module will do
+            p = F.interpolate(shown(view, a).exp()[:, None], x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
             total = total + (p if view is x else p.flip(-1)) / p.sum((1, 2), keepdim=True)
     return total / (len(areas) * (1 + bool(flips)))
 
@@ -354,7 +355,7 @@ def predict_attention(
     for i, picture in enumerate(pictures): same.setdefault(picture.shape, []).append(i)
     for group in same.values():
         for n in range(0, len(group), batch):
-            some, part = group[n:n+batch], model.among(slice(n, n + batch))
+            some, part = group[n:n+batch], getattr(model, 'among', lambda which: model)(slice(n, n + batch))
             with torch.inference_mode():
                 p = full_density(part, to_tensor([pictures[i] for i in some], device), area, flips)
                 for i, A in zip(some, (p / p.amax((1, 2), keepdim=True)).cpu().numpy()): maps[i] = A
