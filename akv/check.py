@@ -285,7 +285,7 @@ class _SceneCheck:
         self.alone, self.together = _asked(settings)
         lead, still = settings.attention.model, self.source.video is None
         if still: self.together.pop('moving', None)                    # nothing moves in an image
-        own = dict(akv='akv') if lead == 'akv' or (lead == 'akv-moving' and still) else dict(moving='akv') if lead == 'akv-moving' else {}
+        own = {'akv': dict(akv='akv'), 'akv-moving': {'akv' if still else 'moving': 'akv'}}.get(lead, {})
         if 'moving' in self.together: own['moving'] = 'moving'
         self.calibrated = own | {name: name for name in self.alone}    # {its calibration's name: the model's}; a user's model has none
         self.witnesses = {name: name for name in WITNESSES} | {name: f'witness {name}' for name in witness_names(settings.attention.witnesses)}
@@ -307,7 +307,7 @@ class _SceneCheck:
         if key not in self.known:
             frames, self.known[key] = [pictures[i] for i in indices], {area: {} for area in ('', *self.areas)}
             for name, model in self.together.items():
-                maps = predict_attention(frames, seen_in(model, self.source, indices), batch=model.config.get('batch'))
+                maps = predict_attention(frames, seen_in(model, self.source, indices))
                 for area, shares in self.known[key].items():
                     shares[name] = float(np.mean([attention_proportion(A, self.masks[i][area]) for A, i in zip(maps, indices)]))
         return self.known[key]

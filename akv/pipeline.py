@@ -458,9 +458,9 @@ def is_checked(self:Chain, video_id)->bool:
 def check(self:Chain, video_id):
     "Measure what the edits of a video did."
     uses = self.uses(video_id)
-    witness = ALEXNET_WEIGHTS if ALEXNET_WEIGHTS.is_file() else None
+    asked = [path if path.is_file() else None for path in (ALEXNET_WEIGHTS, MOVING_WEIGHTS)]     # beside the model that leads
     baseline = self.project.video(video_id, 'baseline')   # of which the codec's damage is measured
-    key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], witness, CHECK_COLUMNS, VERDICTS,
+    key = content_hash([[u.variant, u.scene_number, u.unit, u.weights] for u in uses], asked, CHECK_COLUMNS, VERDICTS,
                        baseline if baseline.is_file() else None, self.settings.video.model_dump(),
                        [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
                        *filter(None, [self.users_models(), areas_content(self.project, video_id)]))

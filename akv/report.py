@@ -108,6 +108,8 @@ def _dose_rows(ad):
     "A table with a row a variant: how many scenes, what was asked, what was delivered."
     witnesses, rows = _witnesses(ad.check), []
     columns = ['variant', 'scenes changed', 'asked', 'delivered', "in people's terms", *(f"seen by {name}" for name in witnesses.values())]
+    moves = 'delivered_alpha_moving' in ad.check and ad.check['delivered_alpha_moving'].notna().any()   # images have none
+    if moves: columns.insert(columns.index('delivered') + 1, 'as it moves')
     looks = 'visibility' in ad.check     # a check of an earlier akv has none
     if looks: columns.append('visibility (witness)')
     for variant in VARIANTS:
@@ -115,7 +117,8 @@ def _dose_rows(ad):
         if not len(group): continue
         counts = {status: int((group['status'] == status).sum()) for status in VERDICTS}
         rows.append([ad.name(variant), len(group), f"{group['requested_alpha'].iloc[0]:g}",
-                     f"<b>{_digits(group['delivered_alpha'].median())}</b>", _people(group),
+                     f"<b>{_digits(group['delivered_alpha'].median())}</b>",
+                     *([_digits(group['delivered_alpha_moving'].median())] if moves else []), _people(group),
                      *(_digits(group[c].median()) for c in witnesses),
                      *([f"{_digits(group['visibility'].median())} ({_digits(group['visibility_witness'].median())})"] if looks else []),
                      ' '.join(f"{_badge(status)} {n}" for status, n in counts.items() if n)])

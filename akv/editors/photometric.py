@@ -292,7 +292,7 @@ def mean_share(
     model:AttentionModel, # what predicts the attention, bound to the frames' moments or not
 )->float: # 0 to 1
     "The product's share of attention on full-size pixels, mean over the frames."
-    maps = predict_attention(list(frames), model, batch=model.config.get('batch'))
+    maps = predict_attention(list(frames), model)
     return float(np.mean([(A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64) for A, M in zip(maps, masks)]))
 
 # %% ../../nbs/editors/03_photometric.ipynb #03af51ff

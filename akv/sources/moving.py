@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANNELS', 'looked_back', 'small_frame', 'MotionReader', 'Moments', 'moments_of', 'MovingModel', 'MomentModel',
-           'save_moving_model', 'load_moving_model', 'predict_video_attention']
+           'load_moving_model', 'predict_video_attention']
 
 # %% ../../nbs/sources/18_moving.ipynb #eb686890
 import functools, itertools, json
@@ -19,7 +19,7 @@ from ..study.files import AkvError, atomic_path, content_hash, file_hash
 from ..media.decoding import iter_frames, probe
 from ..media.motion import flow, own_motion
 from .weights import MOVING_WEIGHTS
-from .models import AttentionModel, full_density, load_attention_model, to_tensor
+from .models import AttentionModel, full_density, KINDS, load_attention_model, to_tensor
 
 # %% ../../nbs/sources/18_moving.ipynb #4b62fe2b
 _BACK, _STEPS, _SIDE = .1, 5, 128 # seconds between the frames looked back on; how many; about side x side pixels
@@ -128,7 +128,8 @@ class MovingModel(nn.Module):
         width:int=16, # channels of the small network
     ):
         super().__init__()
-        self.still, self.config, numbers, hidden = still, still.config, 9, still.config['width']
+        self.still, self.config = still, dict(area=still.config['area'], width=width)
+        numbers, hidden = 9, still.config['width']
         self.numbers = nn.BatchNorm1d(numbers, affine=False, momentum=.05)
         self.gain, self.sharper = nn.Parameter(torch.full((2,), .5)), nn.Linear(numbers, 2)
         self.drawn = nn.Parameter(torch.zeros(3))                      # by motion, relative and absolute, and by change
@@ -138,6 +139,9 @@ class MovingModel(nn.Module):
         for layer in (self.sharper, self.parts, self.shift[-1]): nn.init.zeros_(layer.weight); nn.init.zeros_(layer.bias)
         self.parts.bias.data = torch.tensor([1., -1., .5])
 
+    @classmethod
+    def made(cls, config, device): return cls(load_attention_model(device=device), config['width'])
+    def identity(self, path): return content_hash(self.still.hash, path)
     def resize(self, x, area=None): return self.still.resize(x, area)
     def early(self, x): return self.still.early(x)
     def late(self, *features): return self.still.late(*features)
@@ -218,43 +222,18 @@ class MomentModel:
     def late(self, features, coarse): return self.model.weigh(*self.model.verdicts(features, coarse), self.moments)
 
 # %% ../../nbs/sources/18_moving.ipynb #be423731
-def save_moving_model(
-    model:MovingModel, # trained
-    path, # a .safetensors file
-    notes:dict=None, # further text for the header, such as scores
-)->Path: # the file
-    "Write the weights that are the moving model's own, in half precision; atomically."
-    from safetensors.torch import save
-    header = dict(kind=model.kind, config=json.dumps(dict(width=model.shift[0].out_channels)), notes=json.dumps(notes or {}))
-    tensors = {k: v.half().contiguous() for k, v in model.state_dict().items() if not k.startswith(model.borrowed)}
-    with atomic_path(path) as temporary: temporary.write_bytes(save(tensors, header))
-    return Path(path)
+KINDS[MovingModel.kind] = MovingModel     # saved and loaded as the others are
 
-@functools.lru_cache(maxsize=4)
-@torch.inference_mode(False)
 def load_moving_model(
-    path=None, # a .safetensors file written by `save_moving_model`; None is the one that the package carries
+    path=None, # a .safetensors file written by `save_attention_model`; None is the one that the package carries
     device:str='cpu', # torch device
 )->MovingModel: # in evaluation mode, frozen; the same object at every call
     """The model for videos, ready to predict and to be followed by gradients with respect to pixels.
 
-    Raises `AkvError` where the file is absent, or was not written by `save_moving_model`."""
-    from safetensors import safe_open
-    path = Path(path) if path else MOVING_WEIGHTS
-    if not path.exists():
-        raise AkvError(f'{path}: no moving model there; reinstall akv, or name the file of one you trained')
-    try:
-        with safe_open(path, 'pt') as f:
-            header, weights = f.metadata(), {k: f.get_tensor(k).float() for k in f.keys()}
-        if header.get('kind') != MovingModel.kind: raise KeyError(f'kind {header.get("kind")}')
-        model = MovingModel(load_attention_model(None, device), **json.loads(header['config']))
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-        lost = [k for k in missing if not k.startswith(model.borrowed)]
-        if unexpected or lost: raise KeyError(f'{lost + unexpected}')
-    except Exception as e:
-        raise AkvError(f'{path}: not a model written by save_moving_model ({type(e).__name__}: {e})') from e
-    model.path, model.hash = path, content_hash(model.still.hash, path)
-    return model.eval().requires_grad_(False).to(device)
+    Raises `AkvError` where the file is absent, or holds another kind of model."""
+    model = load_attention_model(path or MOVING_WEIGHTS, device)
+    if not isinstance(model, MovingModel): raise AkvError(f'{path}: a model for photographs; load it by load_attention_model')
+    return model
 
 # %% ../../nbs/sources/18_moving.ipynb #646f4373
 def _with_moments(frames, rate, cuts): # yields (frame, channels, seconds since the cut)
