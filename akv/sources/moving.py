@@ -232,7 +232,7 @@ def load_moving_model(
 
     Raises `AkvError` where the file is absent, or holds another kind of model."""
     model = load_attention_model(path or MOVING_WEIGHTS, device)
-    if not isinstance(model, MovingModel): raise AkvError(f'{path}: a model for photographs; load it by load_attention_model')
+    if model.kind != MovingModel.kind: raise AkvError(f'{path}: a model for photographs; load it by load_attention_model')
     return model
 
 # %% ../../nbs/sources/18_moving.ipynb #646f4373
@@ -265,7 +265,7 @@ def predict_video_attention(
         raise AkvError(f'smoothing ({smoothing} s) must be 0 or more, and the rate ({rate} a second) above 0')
     model, cuts = model or load_moving_model(), set(cuts)
     keep, device = np.exp(-1 / (rate * smoothing)) if smoothing else 0., next(model.parameters()).device
-    state, n, moving = None, 0, isinstance(model, MovingModel)
+    state, n, moving = None, 0, getattr(model, 'kind', None) == MovingModel.kind
     told = _with_moments(frames, rate, cuts) if moving else ((frame, None, None) for frame in frames)
     while some := list(itertools.islice(told, batch)):
         shown, channels, since = zip(*some)
