@@ -78,7 +78,8 @@ def background(
 ):               # B [B, 1, H, W]: 1 = background, 0 = dilated product
     "The background: what an edit of the product must leave alone."
     reach = round(dilate * min(mask.shape[-2:]))
-    return 1 - F.max_pool2d((mask > .5).to(_precise(mask).dtype), 2 * reach + 1, 1, reach)
+    product = F.max_pool2d((mask > .5).to(_precise(mask).dtype), (2 * reach + 1, 1), 1, (reach, 0))     # down, then across: as at once, but faster
+    return 1 - F.max_pool2d(product, (1, 2 * reach + 1), 1, (0, reach))
 
 # %% ../nbs/09_losses.ipynb #205e62c8
 def background_loss(
