@@ -52,10 +52,10 @@ def tell_tales(
 class Playback:
     "How playback-safe copies are made."
     crf: int = 18             # loss: 0 (none) to 51; 18 looks like the source
-    max_kbps: int = 8000      # cap on the bitrate, over two seconds
+    max_kbps: int = 8000      # cap on the bitrate, over a second
     rate: float = 0           # frames per second; 0: the source's usual rate
     audio_kbps: int = 160     # of sound that is not AAC already; AAC is taken as it is
-    preset: str = 'medium'    # x264's speed against file size
+    preset: str = 'fast'      # x264's speed against file size
 
     def __post_init__(self):
         for name, low, high in (('crf', 0, 51), ('max_kbps', 100, 200000), ('rate', 0, 240), ('audio_kbps', 32, 512)):
@@ -124,7 +124,7 @@ def playback_copy(
     rate = Fraction(rate or playback.rate or usual_rate(info)).limit_denominator(1001)
     wanted = even_frames(info, rate)
     height, width = info.height + info.height % 2, info.width + info.width % 2
-    options = dict(crf=str(playback.crf), preset=playback.preset, maxrate=f'{playback.max_kbps}k', bufsize=f'{2*playback.max_kbps}k')
+    options = dict(crf=str(playback.crf), preset=playback.preset, maxrate=f'{playback.max_kbps}k', bufsize=f'{playback.max_kbps}k')
     options['x264-params'] = f'mbtree=0:keyint={max(1, round(2*rate))}'
     scaler, clock = VideoReformatter(), Fraction(1, rate.numerator)
     try:
@@ -230,10 +230,13 @@ def make_stimuli(
     key['sha256'] = [sha256_of(stimulus_path(project, code)) for code in key['stimulus']]
     key['source_sha256'] = [source_hash[code] for code in key['stimulus']]
     write_table(key, experiment_folder(project)/'key.csv')
+    table = pd.DataFrame(rows)
+    for ad, spread in (table.groupby('video_id')['psnr'].agg(np.ptp).items() if playback else ()):
+        if spread > 3: notice(f'{ad}: its copies differ in what the encoding took ({spread:.1f} dB between variants); a lower crf or a higher cap makes them alike')
     write_json(place, dict(source='outputs/videos', model=None, settings={'playback': settings}, version=akv.__version__, stimuli=rows))
     notice(f'{experiment_folder(project)/"key.csv"} says which stimulus is which variant, and design.json lets it be computed: keep both away from whoever '
            'runs sessions or rates answers; they get stimuli/ and assignment.csv')
-    return pd.DataFrame(rows)
+    return table
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #38514e5a
 def verify_stimuli(
