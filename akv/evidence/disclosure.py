@@ -95,6 +95,8 @@ def manifest(
                 assertions=[dict(label='c2pa.actions.v2', data=dict(actions=[*first, dict(done, softwareAgent=agent)])), dict(label=ASSERTION, data=own)])
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #b743f03c
+_ABSENT = "signing and reading Content Credentials needs c2pa-python: pip install 'akv[disclosure]'"
+
 def trial_certificate(
     folder,             # where chain.pem, key.pem and root.pem are written
     name='akv trial',   # who signs
@@ -102,10 +104,12 @@ def trial_certificate(
 )->tuple:               # (chain, private key, root): paths
     "A certificate that nobody trusts, issued by a root that was made for it: for trials and tests."
     import datetime
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    except ImportError as error: raise AkvError(_ABSENT) from error
     def named(text): return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name), x509.NameAttribute(NameOID.COMMON_NAME, text)])
     def usage(sign, issue): return x509.KeyUsage(sign, False, False, False, False, issue, issue, False, False)
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -129,13 +133,15 @@ def trial_certificate(
 def _c2pa():
     "The library, or what to install."
     try: import c2pa
-    except ImportError as error: raise AkvError("signing and reading Content Credentials needs c2pa-python: pip install 'akv[disclosure]'") from error
+    except ImportError as error: raise AkvError(_ABSENT) from error
     return c2pa
 
 def _signer(c2pa, certificate, private_key, timestamp_url):
     "c2pa's signer; the algorithm is that of the key."
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    except ImportError as error: raise AkvError(_ABSENT) from error
     texts = {}
     for what, path in (('certificate', certificate), ('private key', private_key)):
         try: texts[what] = Path(path).read_bytes()
