@@ -64,8 +64,9 @@ def disclosure_facts(
     for scene in scenes:
         scene['scene_number'] = int(scene['scene_number'])
         scene['region'] = edits.get(scene['scene_number'], {}).get('region', {}).get('of')
-    original = project.source_video(video_id)
-    return dict(software=f'akv {akv.__version__}', video_id=video_id, variant=variant, editors=sorted(editors), digital_source_type=_IPTC + kind, done=_DONE[kind],
+    original, made = project.source_video(video_id), project.outputs/'edited_scenes'/'provenance.json'
+    model = read_json(made).get('model') if made.is_file() and edits else None
+    return dict(software=f'akv {akv.__version__}', video_id=video_id, variant=variant, editors=sorted(editors), model=model, digital_source_type=_IPTC + kind, done=_DONE[kind],
                 treated=bool(own['asked'].any()), scenes=scenes, original=dict(name=original.name, sha256=sha256_of(original)) if original and original.is_file() else None)
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #8cda7dbc
@@ -89,7 +90,7 @@ def manifest(
         done = (dict(action='c2pa.edited', digitalSourceType=kind, description=f'{facts["done"][0].upper()}{facts["done"][1:]}; where: {where}. Variant {facts["variant"]} of a study of attention.')
                 if facts['treated'] else dict(action='c2pa.transcoded', description='Encoded anew as the other versions were; nothing was asked to change. Variant baseline of a study of attention.' if facts['variant'] == 'baseline'
                                               else f'Encoded anew; variant {facts["variant"]} asked for no change here.'))
-        own = dict(detail='open', **{name: facts[name] for name in ('variant', 'editors', 'treated', 'scenes')})
+        own = dict(detail='open', **{name: facts[name] for name in ('variant', 'editors', 'model', 'treated', 'scenes')})
     first = [] if original else [dict(action='c2pa.created', digitalSourceType=kind, description='Made of a video that is not bound in.', softwareAgent=agent)]
     return dict(claim_generator_info=[agent], title=f'{title}.mp4', format='video/mp4',
                 assertions=[dict(label='c2pa.actions.v2', data=dict(actions=[*first, dict(done, softwareAgent=agent)])), dict(label=ASSERTION, data=own)])

@@ -71,20 +71,18 @@ def not_delivered(
     return said + [f'{arm}: no scene asks for a change; it is the baseline under another name.' for arm in idle]
 
 # %% ../../nbs/evidence/03_preregistration.ipynb #7ef23995
-KINDS = {
-    'counts': 'Counts by ad and variant (clicks of impressions, conversions of clicks). For each contrast, the cells of its two arms enter a mixed logistic model, '
-              'logit p = a + b side + ad + side | ad, where side is +1/2 in the arm and -1/2 in the reference; the intercepts and the effects of ads are independent random effects. '
-              'It is fitted by maximum likelihood with the Laplace approximation; b is tested by t with one degree of freedom less than there are ads, and given as an odds ratio with its 95 % interval. '
-              'Where the contrast has many cells with fewer than 5 expected events, a conditional or profile method is used, and said.',
-    'yes or no': 'One answer of yes or no a view (clicked, converted). For each contrast, the views of its two arms enter a mixed logistic model, logit p = a + b side + ad + side | ad + viewer, '
-                 'where side is +1/2 in the arm and -1/2 in the reference; all random effects are independent. It is fitted by maximum likelihood with the Laplace approximation; b is tested by t with one degree of freedom less than there are ads, '
-                 'and given as an odds ratio with its 95 % interval.',
-    'watch time': 'Seconds watched, a view a row, on the log scale. For each contrast, a linear mixed model of its two arms with random intercepts for ads and viewers and a random effect of side by ad, fitted by REML; '
-                  'degrees of freedom by Satterthwaite; the effect is given as a ratio of times with its 95 % interval. Where views end with the ad, so that times are censored at its length, '
-                  'a Cox model stratified by ad, with standard errors robust to clusters, takes its place.',
-    'rating': 'Ratings, a view a row. For each contrast, a linear mixed model of its two arms with random intercepts for ads and viewers and a random effect of side by ad, fitted by REML; '
-              'degrees of freedom by Satterthwaite; the effect is given in points with its 95 % interval.',
-    'share': 'Shares of attention on the product between 0 and 1, a view a row, as log odds. The model is that for ratings; the effect is given as an odds ratio. Views with a share of exactly 0 or 1 have no log odds; they are counted, and the model then takes the shares themselves.',
+_MODEL = 'with random effects of the ad, of the effect by ad and of the viewer, all independent'
+KINDS = {   # of outcomes: the model that the analysis fits
+    'count': 'Counts by ad and variant (clicks of impressions, conversions of clicks). For each contrast the cells of its two arms enter a mixed logistic regression, logit p = a + b side + ad + side by ad (side: +1/2 in the arm, -1/2 in the reference; '
+             'independent random effects), fitted by maximum likelihood with the Laplace approximation. Standard errors are clustered by ad (Mancl and DeRouen, 2001); b is tested by t with one degree of freedom less than there are ads. '
+             'With fewer than 10 events, or fewer than 10 failures, in an arm, an exact conditional odds ratio with ads as strata takes its place. The effect is given as an odds ratio and in percentage points, with 95 % intervals.',
+    'binary': f'One answer of 0 or 1 a view (clicked, converted). For each contrast the views of its two arms enter a mixed logistic regression {_MODEL}, fitted by maximum likelihood with the Laplace approximation; t with one degree of freedom less than there are ads. '
+              'With fewer than 10 events, or fewer than 10 failures, in an arm, an exact conditional odds ratio with ads as strata takes its place. The effect is given as an odds ratio and in percentage points, with 95 % intervals.',
+    'time': f'Seconds watched, a view a row. For each contrast, a linear mixed model of log seconds {_MODEL}, fitted by REML, degrees of freedom by Satterthwaite; given as a ratio of times with its 95 % interval. '
+            'Where views are cut off at the ad\'s end, a Cox regression of leaving takes its place: ads as strata, standard errors clustered by ad and viewer, t with one degree of freedom less than there are ads; given as a hazard ratio.',
+    'rating': f'Ratings, a view a row. For each contrast, a linear mixed model {_MODEL}, fitted by REML, degrees of freedom by Satterthwaite; given in points with its 95 % interval.',
+    'share': f'Shares of attention on the product, a view a row. For each contrast, a linear mixed model of their log odds {_MODEL}, fitted by REML, degrees of freedom by Satterthwaite; given as an odds ratio with its 95 % interval. '
+             'Where shares of exactly 0 or 1 occur, which have no log odds, it is said, and what was done instead.',
 }
 
 def outcome_kinds(
@@ -92,7 +90,7 @@ def outcome_kinds(
 )->dict:        # the same; empty for None
     "Outcomes by name and kind. Raises `SettingsError` for a kind that has no model."
     if outcomes is None: return {}
-    if not isinstance(outcomes, dict) or not outcomes: raise SettingsError(f"outcomes: give {{name: kind}}, such as {{'clicked': 'yes or no'}} (found {outcomes!r})")
+    if not isinstance(outcomes, dict) or not outcomes: raise SettingsError(f"outcomes: give {{name: kind}}, such as {{'clicked': 'binary'}} (found {outcomes!r})")
     for name, kind in outcomes.items():
         if kind not in KINDS: raise SettingsError(f'outcome {name}: no kind {kind!r}; choose among {", ".join(KINDS)}')
     return dict(outcomes)
@@ -142,6 +140,11 @@ _DRAWN = {
     'between': 'Each participant is assigned to one variant, in permuted blocks, and sees {} in it.',
     'platform': 'A platform shows the cells (ad x variant); there is no assignment of people. Its algorithm may pick different people for different cells; the balance of impressions, and of what is known of the people, is reported.'}
 
+def _margin(kind, value=None):
+    "A margin in words, or what a margin of this kind of outcome is."
+    if value is None: return 'in points' if kind == 'rating' else 'as a ratio above 1'
+    return f'-{value:g} to {value:g} points' if kind == 'rating' else f'a ratio of {1/value:.3g} to {value:g}'
+
 def stimuli_text(
     project,  # Project
 )->str:
@@ -172,9 +175,10 @@ def assignment_text(
 def preregistration(
     project,        # Project, checked and assigned
     outcomes=None,  # {name: kind} of KINDS, the primary one first; None: a blank
-    margin=None,    # {name: margin}, or one number for the primary outcome: on the model's scale (log odds, log seconds, points); None: a blank
+    margin=None,    # {name: margin}, or one number for the primary outcome: a ratio above 1 (of odds, seconds), points above 0 for a rating; None: a blank
     exclusions=(),  # further rules, sentences
-    stopping=None,  # the stopping rule; None: fixed number of participants
+    size=None,      # why so many participants or impressions (the sentence of the power analysis); None: a blank
+    stopping=None,  # the stopping rule; None: when all participants of the table are done
     title=None,     # of the study; None: a blank
     show_seed=False, # print the seed; else only hashes
 )->str:             # Markdown
@@ -187,7 +191,9 @@ def preregistration(
     if margins and not outcomes: raise SettingsError('a margin belongs to an outcome: name the outcomes, too')
     for name, value in margins.items():
         if name not in outcomes: raise SettingsError(f'a margin for {name}, which is no outcome here ({", ".join(outcomes)})')
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < np.inf: raise SettingsError(f'margin {value!r} of {name}: a number above 0 is needed, on the scale of the model')
+        least = 0 if outcomes[name] == 'rating' else 1
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least < value < np.inf:
+            raise SettingsError(f'margin {value!r} of {name}: ' + ('points above 0 are needed' if least == 0 else 'a ratio above 1 is needed, such as 1.1 for 1/1.1 to 1.1'))
     strange = sorted(set(a.videos) - set(doses['video_id']))
     if strange: raise TableError(f'{project.manipulation_check} has no rows of {", ".join(strange[:5])}; check them first: akv check')
     doses, platform = doses[doses['video_id'].isin(a.videos)], a.design == 'platform'
@@ -203,7 +209,7 @@ def preregistration(
              '## Hypotheses', '', *(f'{n}. {text}' for n, text in enumerate(hypotheses(a.arms, primary or 'the primary outcome'), 1)), '',
              *([' '.join(cannot_test(a.arms)), ''] if cannot_test(a.arms) else []),
              '## Sample and assignment', '', assignment_text(a), '', f'Participants: {blank("audience, dates, bids and budget, and what the platform optimises for; ethics approval" if platform else "who they are, where they are recruited, what they are paid; consent and ethics approval")}', '',
-             f'Size: {blank("number of impressions") if platform else f"{len(a.participants)} participants"}, because {blank("the power analysis: effect, variances, power, and where they are from")}.', '',
+             f'Size: {blank("number of impressions") if platform else f"{len(a.participants)} participants"}, because {size.rstrip(".") if size else blank("the power analysis: effect, variances, power, and where they are from")}.', '',
              f'Stopping rule: {stopping or (blank("when the campaign ends, whatever its results are") if platform else ended)}', '',
              '## Exclusions', '', 'Decided without the key, that is, without knowing who saw which variant:', '', *([] if platform else [
              '- views during which the clip did not play to its end, by the log of the program that showed it;', '- second and later views of the same ad by the same participant;',
@@ -217,8 +223,8 @@ def preregistration(
     lines += [f'Planned contrasts: {", ".join(difference) or "none"}. Tests are two-sided. The contrasts are one family for each outcome: p values are corrected by Holm\'s method, at .05. Intervals are 95 % and not corrected.', '']
     if 'placebo' in a.arms and 'baseline' in a.arms:
         lines += ['The placebo is compared with the baseline by two one-sided tests (TOST) at .05 each, apart from that family. "Not significantly different" is not taken for "equal".', '',
-                  *(f'- Margin for {name}: {f"{margins[name]:g} on the scale of the model" if name in margins else blank(f"the largest difference in {name} that would not matter, on the scale of the model, and why")}.' for name in outcomes or [])]
-        if not outcomes: lines += [f'- Margin: {blank("the largest difference that would not matter, on the scale of the model, and why")}.']
+                  *(f'- Margin for {name}: {_margin(kind, margins[name]) if name in margins else blank(f"the largest difference in {name} that would not matter ({_margin(kind)}), and why")}.' for name, kind in outcomes.items())]
+        if not outcomes: lines += [f'- Margin: {blank("the largest difference that would not matter, as a ratio or in points, and why")}.']
         lines += ['']
     lines += ['Dose-response: the outcome on the mean log of `delivered_alpha_vs_baseline` over all scenes of the clip (untreated scenes count 0), with the same random effects. '
               'Also given, and exploratory: Bayes factors for the same contrasts with their prior, variant by position, each ad left out in turn, a bootstrap over ads. A fit that fails or is singular is reported with what was done instead.', '',

@@ -16,24 +16,22 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 import akv
 from ..study.files import AkvError, atomic_path, notice, read_json, SettingsError, TableError, VideoError, write_json, write_table
-from ..study.project import Project, VARIANTS
+from ..study.project import Project
 from ..media.decoding import audio_packets, iter_frames, probe
 from ..media.encoding import stream_differences
 from .design import experiment_folder, read_key, sha256_of
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #d56ccbe0
-_WRITER = {'encoder', 'major_brand', 'minor_version', 'compatible_brands', 'vendor_id', 'handler_name', 'creation_time'}
-
 def file_metadata(
     path,  # a video
 )->dict:   # {'title': ..., 'stream 0 language': ...}
-    "What a video says about itself, what names only the program that wrote it left aside. Raises `VideoError` where it cannot be read."
+    "What a video says about itself: title, dates, the program that wrote it. Raises `VideoError` where it cannot be read."
     try:
         with av.open(str(path)) as container:
             found = dict(container.metadata)
             for stream in container.streams: found |= {f'stream {stream.index} {name}': value for name, value in stream.metadata.items()}
     except av.FFmpegError as error: raise VideoError(f'{path}: cannot be read as a video ({error.strerror}); is the file complete?') from error
-    return {name: value for name, value in found.items() if name.split()[-1].lower() not in _WRITER}
+    return found
 
 def tell_tales(
     paths,  # {variant: path}, of one ad
@@ -42,9 +40,7 @@ def tell_tales(
     facts, found = {variant: file_metadata(path) for variant, path in paths.items()}, []
     for name in dict.fromkeys(name for fact in facts.values() for name in fact):
         values = {fact.get(name, '') for fact in facts.values()}
-        named = next((variant for value in values for variant in VARIANTS if re.search(rf'(?<![a-z]){variant}(?![a-z])', value.lower().replace(' ', '_'))), '')
         if len(values) > 1: found.append(f'{name} differs ({", ".join(sorted(map(repr, values))[:3])})')
-        elif named: found.append(f'{name} names {named} ({values.pop()!r})')
     return found
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #4a1216ce
