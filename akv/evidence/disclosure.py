@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCE_TYPES', 'ASSERTION', 'DETAILS', 'FORMATS', 'READERS', 'edits_of', 'disclosure_facts', 'manifest',
-           'trial_certificate', 'sign_file', 'read_credentials', 'disclose', 'disclosure_sentence']
+           'trial_certificate', 'sign_file', 'read_credentials', 'disclosure_sentence', 'disclose']
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #ca4f51fa
 import contextlib, json, os
@@ -23,7 +23,8 @@ SOURCE_TYPES = {'photometric': 'algorithmicallyEnhanced', 'controlnet': 'composi
 _TYPES = 'algorithmicallyEnhanced', 'compositeWithTrainedAlgorithmicMedia', 'compositeSynthetic', 'humanEdits', 'trainedAlgorithmicMedia'
 _DONE = {'algorithmicallyEnhanced': 'light, colour and detail were changed by software that generates no pixels',
          'compositeWithTrainedAlgorithmicMedia': 'parts were painted anew by a generative model (artificial intelligence)',
-         'compositeSynthetic': 'parts are synthetic', 'humanEdits': 'parts were edited by hand', 'trainedAlgorithmicMedia': 'the pictures were made by a generative model (artificial intelligence)'}
+         'compositeSynthetic': 'parts are synthetic', 'humanEdits': 'parts were edited by hand',
+         'trainedAlgorithmicMedia': 'the pictures were made by a generative model (artificial intelligence)'}
 
 def edits_of(
     project,  # Project
@@ -39,11 +40,15 @@ def _source_type(editors, source_type, where):
     if source_type is not None:
         if source_type not in _TYPES: raise SettingsError(f'source type {source_type!r}: choose among {", ".join(_TYPES)}')
         return source_type
-    if not editors: raise SettingsError(f'{where}: no edit.json says how it was edited; give source_type, one of {", ".join(_TYPES)}')
-    if unknown := sorted(editors - set(SOURCE_TYPES)): raise SettingsError(f'{where}: akv does not know what the editor {unknown[0]} does; give source_type, one of {", ".join(_TYPES)}')
+    cure = f'give source_type, one of {", ".join(_TYPES)}'
+    if not editors: raise SettingsError(f'{where}: no edit.json says how it was edited; {cure}')
+    if unknown := sorted(editors - set(SOURCE_TYPES)): raise SettingsError(f'{where}: akv does not know what the editor {unknown[0]} does; {cure}')
     return max((SOURCE_TYPES[editor] for editor in editors), key=_TYPES[:2].index)
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #8f2722ad
+_SCENE = ('requested_alpha', 'delivered_alpha', 'delivered_alpha_vs_baseline', 'alpha_low', 'alpha_high', 'region_area', 'visibility',
+          'status', 'asked')     # what is told of a scene
+
 def disclosure_facts(
     project,          # Project, edited and checked
     video_id,         # text
@@ -53,21 +58,21 @@ def disclosure_facts(
     """What there is to disclose of a variant.
 
     Raises `SettingsError` where it is not known how the video was edited, `TableError` where there is no manipulation check."""
-    edits, doses = edits_of(project, video_id, variant), read_doses(project)
-    # the whole ad by one type: that of its most far-reaching edit, in any variant
-    editors = {edit.get('editor', '') for other in read_key(project).query('video_id == @video_id')['variant'] for edit in edits_of(project, video_id, other).values()}
+    edits, doses, variants = edits_of(project, video_id, variant), read_doses(project), read_key(project).query('video_id == @video_id')['variant']
+    # one source type for the whole ad, that of its most far-reaching edit: else it would tell variants apart
+    editors = {edit.get('editor', '') for other in variants for edit in edits_of(project, video_id, other).values()}
     kind = _source_type(editors, source_type, f'{video_id} {variant}')
     own = doses[(doses['video_id'] == video_id) & (doses['variant'] == variant)]
     if own.empty: raise AkvError(f'{project.manipulation_check} has no rows of {video_id} {variant}; check it first: akv check')
-    columns = [name for name in ('scene_number', 'requested_alpha', 'delivered_alpha', 'delivered_alpha_vs_baseline', 'alpha_low', 'alpha_high', 'region_area', 'visibility', 'status', 'asked') if name in own]
-    scenes = [{name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()} for row in own[columns].to_dict('records')]
-    for scene in scenes:
-        scene['scene_number'] = int(scene['scene_number'])
-        scene['region'] = edits.get(scene['scene_number'], {}).get('region', {}).get('of')
+    def scene_facts(row):
+        told = {name: row[name] for name in _SCENE if name in row and not (isinstance(row[name], float) and np.isnan(row[name]))}
+        n = int(row['scene_number'])
+        return dict(scene_number=n, region=edits.get(n, {}).get('region', {}).get('of')) | told
     original, made = project.source_video(video_id), project.outputs/'edited_scenes'/'provenance.json'
-    model = read_json(made).get('model') if made.is_file() and edits else None
-    return dict(software=f'akv {akv.__version__}', video_id=video_id, variant=variant, editors=sorted(editors), model=model, digital_source_type=_IPTC + kind, done=_DONE[kind],
-                treated=bool(own['asked'].any()), scenes=scenes, original=dict(name=original.name, sha256=sha256_of(original)) if original and original.is_file() else None)
+    bound = dict(name=original.name, sha256=sha256_of(original)) if original and original.is_file() else None
+    return dict(software=f'akv {akv.__version__}', video_id=video_id, variant=variant, editors=sorted(editors),
+                model=read_json(made).get('model') if made.is_file() and edits else None, digital_source_type=_IPTC + kind,
+                done=_DONE[kind], treated=bool(own['asked'].any()), scenes=[scene_facts(row) for row in own.to_dict('records')], original=bound)
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #8cda7dbc
 ASSERTION = 'io.github.akv-project.variant'   # label of akv's own assertion
@@ -81,19 +86,21 @@ def manifest(
 )->dict:              # as c2pa takes it
     "The C2PA manifest of a stimulus."
     if detail not in DETAILS: raise SettingsError(f'detail {detail!r}: choose blinded or open')
-    agent, kind = dict(name='akv', version=akv.__version__), facts['digital_source_type']
+    agent, kind, where = dict(name='akv', version=akv.__version__), facts['digital_source_type'], facts['variant']
+    def action(name, text, **more): return dict(action=name, description=text, softwareAgent=agent, **more)
     if detail == 'blinded':
-        text = f'One of several versions of an ad, made for a study of attention. In some of them {facts["done"]}, on the product or on the background. Which version this is, is kept by the researchers until the study is over.'
-        done, own = dict(action='c2pa.edited', digitalSourceType=kind, description=text), dict(detail='blinded', study='versions of an ad that differ in the attention on the product')
+        done = action('c2pa.edited', f'One of several versions of an ad, made for a study of attention. In some of them {facts["done"]}, on the product or '
+                      'on the background. Which version this is, is kept by the researchers until the study is over.', digitalSourceType=kind)
+        own = dict(detail='blinded', study='versions of an ad that differ in the attention on the product')
     else:
-        where = ', '.join(sorted({scene['region'] or 'product' for scene in facts['scenes'] if scene['asked']}))
-        done = (dict(action='c2pa.edited', digitalSourceType=kind, description=f'{facts["done"][0].upper()}{facts["done"][1:]}; where: {where}. Variant {facts["variant"]} of a study of attention.')
-                if facts['treated'] else dict(action='c2pa.transcoded', description='Encoded anew as the other versions were; nothing was asked to change. Variant baseline of a study of attention.' if facts['variant'] == 'baseline'
-                                              else f'Encoded anew; variant {facts["variant"]} asked for no change here.'))
         own = dict(detail='open', **{name: facts[name] for name in ('variant', 'editors', 'model', 'treated', 'scenes')})
-    first = [] if original else [dict(action='c2pa.created', digitalSourceType=kind, description='Made of a video that is not bound in.', softwareAgent=agent)]
+        places = ', '.join(sorted({scene['region'] or 'product' for scene in facts['scenes'] if scene['asked']}))
+        done = action('c2pa.edited', f'{facts["done"][0].upper()}{facts["done"][1:]}; where: {places}. Variant {where} of a study of attention.',
+                      digitalSourceType=kind) if facts['treated'] else \
+               action('c2pa.transcoded', f'Encoded anew as the other versions were; nothing was asked to change. Variant {where} of a study of attention.')
+    first = [] if original else [action('c2pa.created', 'Made of a video that is not bound in.', digitalSourceType=kind)]
     return dict(claim_generator_info=[agent], title=f'{title}.mp4', format='video/mp4',
-                assertions=[dict(label='c2pa.actions.v2', data=dict(actions=[*first, dict(done, softwareAgent=agent)])), dict(label=ASSERTION, data=own)])
+                assertions=[dict(label='c2pa.actions.v2', data=dict(actions=[*first, done])), dict(label=ASSERTION, data=own)])
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #b743f03c
 _ABSENT = "signing and reading Content Credentials needs c2pa-python: pip install 'akv[disclosure]'"
@@ -116,13 +123,16 @@ def trial_certificate(
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     now = datetime.datetime.now(datetime.timezone.utc)
     def issued(subject, public, extensions):
-        builder = (x509.CertificateBuilder().subject_name(named(subject)).issuer_name(named(f'{name}, root')).public_key(public).serial_number(x509.random_serial_number())
-                   .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=days)))
+        builder = (x509.CertificateBuilder().subject_name(named(subject)).issuer_name(named(f'{name}, root')).public_key(public)
+                   .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+                   .not_valid_after(now + datetime.timedelta(days=days)))
         for extension, critical in extensions: builder = builder.add_extension(extension, critical)
         return builder.sign(root_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    def subject_id(public): return x509.SubjectKeyIdentifier.from_public_key(public)
     root = issued(f'{name}, root', root_key.public_key(), [(x509.BasicConstraints(True, None), True), (usage(False, True), True),
-                                                          (x509.SubjectKeyIdentifier.from_public_key(root_key.public_key()), False)])
-    own = issued(name, key.public_key(), [(x509.BasicConstraints(False, None), True), (usage(True, False), True), (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False),
+                                                          (subject_id(root_key.public_key()), False)])
+    own = issued(name, key.public_key(), [(x509.BasicConstraints(False, None), True), (usage(True, False), True),
+                                          (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False),
                                           (x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), False)])
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
     folder = Path(folder)
@@ -152,7 +162,8 @@ def _signer(c2pa, certificate, private_key, timestamp_url):
     if isinstance(key, ec.EllipticCurvePrivateKey): algorithm = {256: 'es256', 384: 'es384', 521: 'es512'}.get(key.curve.key_size)
     else: algorithm = 'ps256' if isinstance(key, rsa.RSAPrivateKey) else 'ed25519' if isinstance(key, ed25519.Ed25519PrivateKey) else None
     if algorithm is None: raise AkvError(f'{private_key}: C2PA signs with keys of the kinds P-256, P-384, P-521, RSA or Ed25519')
-    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm.encode(), texts['certificate'], texts['private key'], timestamp_url.encode() if timestamp_url else None))
+    stamps = timestamp_url.encode() if timestamp_url else None
+    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm.encode(), texts['certificate'], texts['private key'], stamps))
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #493c0bfb
 FORMATS = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime', '.avi': 'video/avi'}     # originals that C2PA can bind in
@@ -173,18 +184,20 @@ def sign_file(
         builder = c2pa.Builder(described)
         if original:
             builder.set_intent(c2pa.C2paBuilderIntent.EDIT)           # adds the action c2pa.opened
-            with open(original, 'rb') as file: builder.add_ingredient(dict(title=Path(original).name, relationship='parentOf'), FORMATS[Path(original).suffix.lower()], file)
+            parent, kind = dict(title=Path(original).name, relationship='parentOf'), FORMATS[Path(original).suffix.lower()]
+            with open(original, 'rb') as file: builder.add_ingredient(parent, kind, file)
         with atomic_path(target) as part: builder.sign_file(str(source), str(part), signer)
     except c2pa.C2paError as error:
-        raise AkvError(f'{source} cannot be signed with {certificate} and {private_key}: {str(error).strip()}. C2PA wants a chain (no self-signed certificate at its head) whose first certificate '
-                       'belongs to the key, is not expired, may sign (digitalSignature) and names its use (emailProtection or documentSigning)') from error
+        raise AkvError(f'{source} cannot be signed with {certificate} and {private_key}: {str(error).strip()}. C2PA wants a chain, not a certificate '
+                       'that signs itself, whose first certificate belongs to the key, is not expired, may sign (digitalSignature) and names its '
+                       'use (emailProtection or documentSigning)') from error
     return Path(target)
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #ed32ed3e
 def read_credentials(
     path,        # an .mp4
     roots=None,  # PEM file of certificates that are trusted; None: nobody is
-)->dict|None:    # intact, trusted, signer, title, actions, source_types, akv (its own assertion, or None), original, problems; None without a manifest
+)->dict|None:    # intact, trusted, signer, title, actions, source_types, akv (its own assertion), original, problems; None without a manifest
     "The Content Credentials of a file, verified. Raises `AkvError` where its manifest cannot be read."
     c2pa = _c2pa()
     asked = {'verify': {'remote_manifest_fetch': False, 'verify_trust': True}}                # reading asks nobody on the network
@@ -197,54 +210,11 @@ def read_credentials(
     assertions = {entry['label']: entry['data'] for entry in own.get('assertions', [])}
     actions = next((data['actions'] for label, data in assertions.items() if label.startswith('c2pa.actions')), [])
     problems = [status['code'] for status in store.get('validation_status', [])]
-    return dict(intact=store.get('validation_state') in ('Valid', 'Trusted'), trusted=store.get('validation_state') == 'Trusted', signer=own.get('signature_info', {}).get('common_name'),
-                title=own.get('title'), actions=[action['action'] for action in actions], source_types=sorted({action['digitalSourceType'].rpartition('/')[2] for action in actions if 'digitalSourceType' in action}),
-                akv=assertions.get(ASSERTION), original=next((part['title'] for part in own.get('ingredients', []) if part.get('relationship') == 'parentOf'), None), problems=problems)
-
-# %% ../../nbs/evidence/04_disclosure.ipynb #76834918
-def disclose(
-    project,            # Project whose stimuli were made, or its folder
-    certificate=None,   # PEM file: the chain; None: only sidecars
-    private_key=None,   # PEM file
-    detail='blinded',   # what a signed file tells: blinded or open
-    source_type=None,   # IPTC digital source type; None: that of the editor
-    timestamp_url=None, # of a timestamp authority; None: no timestamp
-)->object:              # DataFrame: stimulus, sha256, signed (bool), detail
-    """Write a sidecar for every stimulus, and sign the stimuli where a certificate is given.
-
-    Raises `SettingsError` where a stimulus carries another manifest already, `AkvError` where stimuli are missing or changed, or cannot be signed."""
-    import pandas as pd
-    project = project if isinstance(project, Project) else Project(project)
-    if (certificate is None) != (private_key is None): raise SettingsError('certificate and private key are needed both, or none of them')
-    if detail not in DETAILS: raise SettingsError(f'detail {detail!r}: choose blinded or open')
-    if wrong := verify_stimuli(project): raise AkvError(f'the stimuli are not what the key says: {wrong[0]}')
-    key, rows = read_key(project), []
-    told = {code: disclosure_facts(project, ad, variant, source_type) for code, ad, variant in zip(key['stimulus'], key['video_id'], key['variant'])}
-    if certificate and detail == 'open':
-        notice('open manifests name the variant in each file: whoever inspects one during the study is no longer blind')
-    try:
-        for n, code in enumerate(key['stimulus']):
-            path, facts, was = stimulus_path(project, code), told[code], None
-            with contextlib.suppress(*([] if certificate else [AkvError])): was = read_credentials(path)      # only sidecars: the library may be absent
-            if certificate:
-                if was and (was['akv'] or {}).get('detail') != detail:
-                    raise SettingsError(f'{path} carries a manifest already ({(was["akv"] or {}).get("detail", "of another program")}); make the stimuli anew before they are signed otherwise')
-                if not was:
-                    original = project.source_video(facts['video_id']) if facts['original'] else None
-                    if original and original.suffix.lower() not in FORMATS:
-                        notice(f'{original.name}: C2PA binds no original of this kind in; the manifest says that it was made of a video that is not bound in')
-                        original = None
-                    sign_file(path, path, manifest(facts, code, detail, bool(original)), certificate, private_key, original, timestamp_url)
-                    os.utime(path, (STIMULUS_DATE, STIMULUS_DATE))
-                    key.loc[n, 'sha256'] = sha256_of(path)
-                was = read_credentials(path)
-                if not was['intact']: raise AkvError(f'{path} was signed and does not verify: {", ".join(was["problems"])}')
-            rows.append(dict(stimulus=code, sha256=key.loc[n, 'sha256'], signed=was is not None, detail=(was or {}).get('akv', {}).get('detail', '') if was and was['akv'] else ''))
-            write_json(experiment_folder(project)/'disclosure'/f'{code}.json', dict(stimulus=code, sha256=key.loc[n, 'sha256'], signed_as=rows[-1]['detail'] or None, **facts,
-                                                                               sentences={reader: disclosure_sentence(facts['digital_source_type'], reader) for reader in READERS}))
-    finally:
-        if certificate: write_table(key, experiment_folder(project)/'key.csv')          # what was signed before a failure keeps its hash
-    return pd.DataFrame(rows)
+    state, types = store.get('validation_state'), {action.get('digitalSourceType', '').rpartition('/')[2] for action in actions}
+    parents = [part.get('title') for part in own.get('ingredients', []) if part.get('relationship') == 'parentOf']
+    return dict(intact=state in ('Valid', 'Trusted'), trusted=state == 'Trusted', signer=own.get('signature_info', {}).get('common_name'),
+                title=own.get('title'), actions=[action['action'] for action in actions], source_types=sorted(types - {''}),
+                akv=assertions.get(ASSERTION), original=next(iter(parents), None), problems=problems)
 
 # %% ../../nbs/evidence/04_disclosure.ipynb #50a95756
 READERS = 'participants', 'readers', 'platform'
@@ -259,5 +229,57 @@ def disclosure_sentence(
     if reader not in READERS: raise SettingsError(f'reader {reader!r}: choose among {", ".join(READERS)}')
     done = _DONE[kind]
     return {'participants': f'Some of the ads that you saw were edited for this study: {done}. On request we show you the ads as they were.',
-            'readers': f'The ads were edited with akv {akv.__version__}: in the treated variants {done}. Each stimulus is accompanied by a record of what was done to it, scene by scene.',
+            'readers': f'The ads were edited with akv {akv.__version__}: in the treated variants {done}. Each stimulus is accompanied by a record of '
+                       'what was done to it, scene by scene.',
             'platform': f'This ad was edited for research: {done}.'}[reader]
+
+# %% ../../nbs/evidence/04_disclosure.ipynb #76834918
+def _signed(path, facts, detail, certificate, private_key, original, timestamp_url):
+    "The credentials of a stimulus, which is signed if it is not yet."
+    was = read_credentials(path)
+    if was and (has := (was['akv'] or {}).get('detail', 'of another program')) != detail:
+        raise SettingsError(f'{path} carries a manifest already ({has}); make the stimuli anew before they are signed otherwise')
+    if was: return was
+    if original and original.suffix.lower() not in FORMATS:
+        notice(f'{original.name}: C2PA binds in no original of this kind; the manifest says so')
+        original = None
+    sign_file(path, path, manifest(facts, path.stem, detail, bool(original)), certificate, private_key, original, timestamp_url)
+    os.utime(path, (STIMULUS_DATE, STIMULUS_DATE))
+    found = read_credentials(path)
+    if not found['intact']: raise AkvError(f'{path} was signed and does not verify: {", ".join(found["problems"])}')
+    return found
+
+def disclose(
+    project,            # Project whose stimuli were made, or its folder
+    certificate=None,   # PEM file: the chain; None: only sidecars
+    private_key=None,   # PEM file
+    detail='blinded',   # what a signed file tells: blinded or open
+    source_type=None,   # IPTC digital source type; None: that of the editor
+    timestamp_url=None, # of a timestamp authority; None: no timestamp
+)->object:              # DataFrame: stimulus, sha256, signed_as ('' where it is not)
+    """Write a sidecar for every stimulus, and sign the stimuli where a certificate is given.
+
+    Raises `SettingsError` where a stimulus carries another manifest, `AkvError` where stimuli are missing or changed, or cannot be signed."""
+    import pandas as pd
+    project = project if isinstance(project, Project) else Project(project)
+    if (certificate is None) != (private_key is None): raise SettingsError('certificate and private key are needed both, or none of them')
+    if detail not in DETAILS: raise SettingsError(f'detail {detail!r}: choose blinded or open')
+    if wrong := verify_stimuli(project): raise AkvError(f'the stimuli are not what the key says: {wrong[0]}')
+    if certificate and detail == 'open': notice('open manifests name the variant in each file: whoever inspects one during the study is no longer blind')
+    key, folder, rows = read_key(project), experiment_folder(project), []
+    told = [disclosure_facts(project, ad, variant, source_type) for ad, variant in zip(key['video_id'], key['variant'])]
+    try:
+        for n, (code, facts) in enumerate(zip(key['stimulus'], told)):
+            path, found = stimulus_path(project, code), None
+            if certificate:
+                original = project.source_video(facts['video_id']) if facts['original'] else None
+                found = _signed(path, facts, detail, certificate, private_key, original, timestamp_url)
+                key.loc[n, 'sha256'] = sha256_of(path)
+            else:
+                with contextlib.suppress(AkvError): found = read_credentials(path)      # the library may be absent: sidecars need none
+            rows.append(dict(stimulus=code, sha256=key.loc[n, 'sha256'], signed_as=((found or {}).get('akv') or {}).get('detail', '')))
+            sentences = {reader: disclosure_sentence(facts['digital_source_type'], reader) for reader in READERS}
+            write_json(folder/'disclosure'/f'{code}.json', rows[-1] | facts | dict(sentences=sentences))
+    finally:
+        if certificate: write_table(key, folder/'key.csv')          # what was signed before a failure keeps its hash
+    return pd.DataFrame(rows)

@@ -26,7 +26,8 @@ def read_doses(
     for name in doses.columns.drop(['video_id', 'variant', 'status']):
         numbers = pd.to_numeric(doses[name].replace('', 'nan'), errors='coerce')
         if (wrong := numbers.isna() & ~doses[name].str.lower().isin(['', 'nan'])).any():
-            raise TableError(f'{path}: {name} of {doses["video_id"][wrong].iloc[0]} is {doses[name][wrong].iloc[0]!r}, which is no number; make the check again: akv check')
+            first = doses[wrong].iloc[0]
+            raise TableError(f'{path}: {name} of {first["video_id"]} is {first[name]!r}, which is no number; make the check again: akv check')
         doses[name] = numbers
     asks = (doses['requested_alpha'] - 1).abs() > 1e-9
     scenes = list(zip(doses['video_id'], doses['scene_number']))
@@ -38,7 +39,7 @@ def read_doses(
 def dose_table(
     doses,          # DataFrame of `read_doses`
     arms=VARIANTS,  # variants that are shown
-)->object:          # DataFrame: variant, asked, reached, short, flagged, cannot (scenes), requested, delivered, lowest, highest, people_low, people_high
+)->object:          # DataFrame: variant; asked, reached, short, flagged, cannot (scenes); requested, delivered, lowest, highest, people_low, people_high
     "What was asked of the scenes of each variant, and what they got: medians, and the smallest and largest."
     import pandas as pd
     rows = []
@@ -50,7 +51,7 @@ def dose_table(
         counts = [int((own['status'] == status).sum()) for status in ('delivered', 'under_dosed')]
         rows.append((variant, len(own), *counts, int(own['status'].str.contains('flagged|doubtful').sum()), int((own['status'] == 'cannot').sum()),
                      own['requested_alpha'].median(), got.median(), got.min(), got.max(), *people))
-    return pd.DataFrame(rows, columns=['variant', 'asked', 'reached', 'short', 'flagged', 'cannot', 'requested', 'delivered', 'lowest', 'highest', 'people_low', 'people_high'])
+    return pd.DataFrame(rows, columns='variant asked reached short flagged cannot requested delivered lowest highest people_low people_high'.split())
 
 def not_delivered(
     doses,          # DataFrame of `read_doses`
@@ -62,9 +63,10 @@ def not_delivered(
         own = doses[(doses['variant'] == variant) & doses['asked'] & (doses['status'] != 'delivered')]
         if not len(own): continue
         scenes = []
-        for ad, scene, asked, got, status in zip(own['video_id'], own['scene_number'], own['requested_alpha'], own['delivered_alpha_vs_baseline'], own['status']):
-            kind = next(words[name] for name in words if name in status) if any(name in status for name in words) else status
-            scenes.append(f'{ad} scene {scene:.0f} ({got:.2f} of {asked:g})' if status == 'under_dosed' and np.isfinite(got) else f'{ad} scene {scene:.0f} ({kind})')
+        for row in own.itertuples():
+            kind = next((words[name] for name in words if name in row.status), row.status)
+            if row.status == 'under_dosed' and np.isfinite(row.delivered_alpha_vs_baseline): kind = f'{row.delivered_alpha_vs_baseline:.2f} of {row.requested_alpha:g}'
+            scenes.append(f'{row.video_id} scene {row.scene_number:.0f} ({kind})')
         asked = int(((doses['variant'] == variant) & doses['asked']).sum())
         shown = ', '.join(scenes[:12]) + (f' and {len(scenes) - 12} more' if len(scenes) > 12 else '')
         said.append(f'{variant}: not delivered in {len(own)} of {asked} scenes: {shown}.')
@@ -99,7 +101,8 @@ def outcome_kinds(
 )->dict:        # the same; empty for None
     "Outcomes by name and kind. Raises `SettingsError` for a kind that has no model."
     if outcomes is None: return {}
-    if not isinstance(outcomes, dict) or not outcomes: raise SettingsError(f"outcomes: give {{name: kind}}, such as {{'clicked': 'binary'}} (found {outcomes!r})")
+    if not isinstance(outcomes, dict) or not outcomes:
+        raise SettingsError(f"outcomes: give {{name: kind}}, such as {{'clicked': 'binary'}} (found {outcomes!r})")
     for name, kind in outcomes.items():
         if kind not in KINDS: raise SettingsError(f'outcome {name}: no kind {kind!r}; choose among {", ".join(KINDS)}')
     return dict(outcomes)
@@ -167,17 +170,13 @@ def arms_text(
     "Which ads and variants, which doses they deliver, and which they do not."
     a, ads = assignment, assignment.videos
     short = ' '.join(not_delivered(doses, a.arms)) or 'Every scene got the dose that was asked, within the tolerance.'
-    return f'''{len(ads)} ads ({", ".join(ads[:20])}{" and others" if len(ads) > 20 else ""}), each in {len(a.arms)} variants: {", ".join(a.arms)}. \
-They differ in how much of the viewers' attention falls on the product, as an attention model measures it on the pixels; alpha is the factor on the odds of that share. \
-The placebo changes the background by as much as the boost changes the product, and leaves the product's share as it was. The baseline went through the same editor and encoder. {stimuli_text(project)}
-
-Doses over the scenes that ask for one (medians; lowest and highest scene; in people's terms as a range of models, no people having seen the edits):
-
-{markdown_table(dose_table(doses, a.arms))}
-
-**What was not delivered.** {short}
-
-Treated scenes that got less are analysed with what they got (dose-response), not as if they had been fully treated.'''
+    return (f'{len(ads)} ads ({", ".join(ads[:20])}{" and others" if len(ads) > 20 else ""}), each in {len(a.arms)} variants: {", ".join(a.arms)}. '
+            "They differ in how much of the viewers' attention falls on the product, as an attention model measures it on the pixels; alpha is the "
+            'factor on the odds of that share. The placebo changes the background by as much as the boost changes the product, and leaves the '
+            f"product's share as it was. The baseline went through the same editor and encoder. {stimuli_text(project)}\n\n"
+            'Doses over the scenes that ask for one (medians; lowest and highest scene; in people\'s terms as a range of models, no people having '
+            f'seen the edits):\n\n{markdown_table(dose_table(doses, a.arms))}\n\n**What was not delivered.** {short}\n\n'
+            'Treated scenes that got less are analysed with what they got (dose-response), not as if they had been fully treated.')
 
 # %% ../../nbs/evidence/03_preregistration.ipynb #05a173a7
 _DRAWN = {
@@ -212,7 +211,7 @@ def sample_text(
         who, number = 'audience, dates, bids and budget, and what the platform optimises for; ethics approval', blank('number of impressions')
         ends = stopping or blank('when the campaign ends, whatever its results are')
     else:
-        who, number = 'who they are, where they are recruited, what they are paid; consent and ethics approval', f'{len(assignment.participants)} participants'
+        who, number = 'who they are, where recruited, what they are paid; consent and ethics approval', f'{len(assignment.participants)} participants'
         ends = stopping or ('data collection ends when every participant of the table has taken part or was replaced by one who got the '
                             'same row. Outcomes are not looked at before that.')
     why = size.rstrip('.') if size else blank('the power analysis: effect, variances, power, and where they are from')
@@ -252,10 +251,11 @@ def analysis_text(
     if {'placebo', 'baseline'} <= set(arms):
         parts.append('The placebo is compared with the baseline by two one-sided tests (TOST) at .05 each, apart from that family. '
                      '"Not significantly different" is not taken for "equal".')
-        asked = [(name, kind, _margin(kind, margins[name]) if name in margins else blank(f'the largest difference in {name} that would not matter, {_margin(kind)}, and why'))
-                 for name, kind in outcomes.items()]
-        parts.append('\n'.join(f'- Margin for {name}: {text}.' for name, _, text in asked) if asked else
-                     f'- Margin: {blank("the largest difference that would not matter, as a ratio or in points, and why")}.')
+        def margin_of(name, kind):
+            if name in margins: return _margin(kind, margins[name])
+            return blank(f'the largest difference in {name} that would not matter, {_margin(kind)}, and why')
+        lines = [f'- Margin for {name}: {margin_of(name, kind)}.' for name, kind in outcomes.items()]
+        parts.append('\n'.join(lines) or f'- Margin: {blank("the largest difference that would not matter, as a ratio or in points, and why")}.')
     parts.append('Dose-response: the outcome on the mean log of `delivered_alpha_vs_baseline` over all scenes of the clip (untreated scenes count 0), '
                  'its slope by ad a random effect. Also given, and exploratory: Bayes factors for the same contrasts with their prior, variant by '
                  'position, each ad left out in turn, a bootstrap over ads. A fit that fails or is singular is reported with what was done instead.')
@@ -284,7 +284,7 @@ def placebo_margins(
     margins = margin if isinstance(margin, dict) else {} if margin is None else {next(iter(outcomes)): margin}
     for name, value in margins.items():
         if name not in outcomes: raise SettingsError(f'a margin for {name}, which is no outcome here ({", ".join(outcomes)})')
-        least, wanted = (0, 'points above 0 are needed') if outcomes[name] == 'rating' else (1, 'a ratio above 1 is needed, such as 1.1 for 1/1.1 to 1.1')
+        least, wanted = (0, 'points above 0 are needed') if outcomes[name] == 'rating' else (1, 'a ratio above 1 is needed; 1.1 means 1/1.1 to 1.1')
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least < value < np.inf:
             raise SettingsError(f'margin {value!r} of {name}: {wanted}')
     return margins
@@ -293,7 +293,7 @@ def placebo_margins(
 def preregistration(
     project,         # Project, checked and assigned
     outcomes=None,   # {name: kind} of KINDS, the primary one first; None: a blank
-    margin=None,     # {name: margin}, or one number for the primary outcome: a ratio above 1 (of odds, seconds), points above 0 for a rating; None: a blank
+    margin=None,     # {name: margin}, or one for the primary outcome: a ratio above 1 (of odds, seconds), for a rating points; None: a blank
     exclusions=(),   # further rules, sentences
     size=None,       # why so many participants or impressions (the sentence of the power analysis); None: a blank
     stopping=None,   # the stopping rule; None: when all participants of the table are done
@@ -332,8 +332,9 @@ def write_preregistration(
     "Write preregistration.md. Raises `SettingsError` where another text is there and `replace` is not given."
     path, text = experiment_folder(project)/'preregistration.md', preregistration(project, **options)
     if path.is_file() and not replace and path.read_text(encoding='utf-8') != text:
-        raise SettingsError(f'{path} is there and differs from what would be written; it may have been filled in. Move it away, or say that it may be replaced')
+        raise SettingsError(f'{path} is there and differs from what would be written; it may have been filled in. Move it away, or say that it may be '
+                            'replaced')
     write_text(path, text)
     left = blanks(text)
-    if left: notice(f'{path}: {len(left)} blanks are left to fill in')
+    if left: notice(f'{project.relative(path)}: {len(left)} blanks are left to fill in')
     return path, left

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 import akv
 from ..study.files import AkvError, atomic_path, notice, read_json, SettingsError, TableError, VideoError, write_json, write_table
 from ..study.project import Project
-from ..media.decoding import audio_packets, iter_frames, probe
+from ..media.decoding import iter_frames, probe, read_frames
 from ..media.encoding import stream_differences
 from .design import experiment_folder, read_key, sha256_of
 
@@ -123,9 +123,10 @@ def playback_copy(
     options = dict(crf=str(playback.crf), preset=playback.preset, maxrate=f'{playback.max_kbps}k', bufsize=f'{playback.max_kbps}k')
     options['x264-params'] = f'mbtree=0:keyint={max(1, round(2*rate))}'
     scaler, clock = VideoReformatter(), Fraction(1, rate.numerator)
+    packing = dict(movflags='+faststart', fflags='+bitexact', video_track_timescale=str(rate.numerator))
     try:
         with atomic_path(target) as part, av.open(str(source)) as original, \
-             av.open(str(part), 'w', format='mp4', options=dict(movflags='+faststart', fflags='+bitexact', video_track_timescale=str(rate.numerator))) as output:
+             av.open(str(part), 'w', format='mp4', options=packing) as output:
             stream = output.add_stream('libx264', rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
             context = stream.codec_context
@@ -159,7 +160,7 @@ def copy_psnr(
     info, other = probe(source), probe(copy)
     wanted = even_frames(info, Fraction(other.frames)/Fraction(other.duration).limit_denominator(10**6))
     at = np.unique(np.linspace(0, min(len(wanted), other.frames) - 1, frames).round().astype(int))
-    ours, theirs = ({i: f for i, f in iter_frames(path) if i in chosen} for path, chosen in ((source, set(wanted[at].tolist())), (copy, set(at.tolist()))))
+    ours, theirs = read_frames(source, wanted[at]), read_frames(copy, at)
     error = np.mean([np.mean((ours[int(wanted[k])].astype(float) - theirs[int(k)][:info.height, :info.width])**2) for k in at])
     return float(10*np.log10(255**2/error)) if error else float('inf')
 
@@ -171,7 +172,8 @@ def stimulus_path(
     stimulus, # its code
 )->Path:
     "The file of a stimulus. Raises `TableError` for a code that is none."
-    if not re.fullmatch('[a-z]{4,32}', stimulus): raise TableError(f'{str(stimulus)[:40]!r} is no code of a stimulus; put key.csv back as akv wrote it')
+    if not re.fullmatch('[a-z]{4,32}', stimulus):
+        raise TableError(f'{str(stimulus)[:40]!r} is no code of a stimulus; put key.csv back as akv wrote it')
     return experiment_folder(project)/'stimuli'/f'{stimulus}.mp4'
 
 def _clear_strays(folder, codes):
@@ -228,10 +230,10 @@ def make_stimuli(
     write_table(key, experiment_folder(project)/'key.csv')
     table = pd.DataFrame(rows)
     for ad, spread in (table.groupby('video_id')['psnr'].agg(np.ptp).items() if playback else ()):
-        if spread > 3: notice(f'{ad}: its copies differ in what the encoding took ({spread:.1f} dB between variants); a lower crf or a higher cap makes them alike')
+        if spread > 3: notice(f'{ad}: encoding took more of some variants than of others ({spread:.1f} dB); a lower crf or a higher cap makes them alike')
     write_json(place, dict(source='outputs/videos', model=None, settings={'playback': settings}, version=akv.__version__, stimuli=rows))
-    notice(f'{experiment_folder(project)/"key.csv"} says which stimulus is which variant, and design.json lets it be computed: keep both away from whoever '
-           'runs sessions or rates answers; they get stimuli/ and assignment.csv')
+    notice(f'{project.relative(experiment_folder(project)/"key.csv")} says which stimulus is which variant, and design.json lets it be computed: keep both away from '
+           'whoever runs sessions or rates answers; they get stimuli/ and assignment.csv')
     return table
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #38514e5a
@@ -242,10 +244,12 @@ def verify_stimuli(
     key, folder, found = read_key(project), experiment_folder(project)/'stimuli', []
     for code, sha256 in zip(key['stimulus'], key['sha256']):
         path = stimulus_path(project, code)
-        if not path.is_file(): found.append(f'{path} is missing; make the stimuli again')
-        elif sha256_of(path) != sha256: found.append(f'{path} has changed since it was made (SHA-256 {sha256_of(path)[:12]}..., the key says {sha256[:12] or "nothing"}...)')
+        name = project.relative(path)
+        if not path.is_file(): found.append(f'{name} is missing; make the stimuli again')
+        elif (now := sha256_of(path)) != sha256: 
+            found.append(f'{name} has changed since it was made (SHA-256 {now[:12]}, the key says {sha256[:12] or "nothing"})')
     known = set(key['stimulus'])
-    found += [f'{path} is no stimulus of this experiment' for path in sorted(folder.glob('*.mp4')) if path.stem not in known]
+    found += [f'{project.relative(path)} is no stimulus of this experiment' for path in sorted(folder.glob('*.mp4')) if path.stem not in known]
     return found
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #581c023b
@@ -277,19 +281,19 @@ def _file_facts(path):
             names = pictures.codec_context.name, pictures.codec_context.pix_fmt
             sound = sounds[0].codec_context.name if sounds else ''
             seconds = sum(block.samples/block.rate for block in container.decode(sounds[0])) if sounds else 0.
-    except (VideoError, av.FFmpegError) as error: return {}, [str(error)]
+    except (VideoError, av.FFmpegError) as error: return {}, [str(error).replace(str(path), path.name)]
     steps = np.diff(info.times)
     constant = bool(len(steps) == 0 or np.ptp(steps) <= .002)
     if names != ('h264', 'yuv420p'): problems.append(f'{names[0]} in {names[1]} does not play in every browser')
     if sound not in ('', 'aac', 'mp3'): problems.append(f'its sound ({sound}) is not heard in every browser')
     if 'moov' not in boxes or boxes.index('moov') > boxes.index('mdat'): problems.append('its index is at the end: it loads whole before it plays')
     if sounds and abs(seconds - info.duration) > .5: problems.append(f'its sound lasts {seconds:.2f} s, its pictures {info.duration:.2f} s')
-    return dict(frames=info.frames, seconds=round(info.duration, 3), width=info.width, height=info.height, rate=round(float(info.rate), 3), constant_rate=constant,
-                sound=sound, megabytes=round(path.stat().st_size/1e6, 2)), problems
+    return dict(frames=info.frames, seconds=round(info.duration, 3), width=info.width, height=info.height, rate=round(float(info.rate), 3),
+                constant_rate=constant, sound=sound, megabytes=round(path.stat().st_size/1e6, 2)), problems
 
 def check_stimuli(
     project,  # Project whose stimuli were made
-)->object:    # DataFrame: stimulus, video_id, frames, seconds, width, height, rate, constant_rate, sound, megabytes, problem ('' where there is none)
+)->object:    # DataFrame: stimulus, video_id, frames, seconds, width, height, rate, constant_rate, sound, megabytes, problem ('': none)
     "Open every stimulus and decode it to the end; compare the variants of each ad. The variant is not named."
     import pandas as pd
     key, rows = read_key(project), []
@@ -304,5 +308,5 @@ def check_stimuli(
             rows.append(dict(stimulus=path.stem, video_id=ad, **facts, problem='; '.join(problems)))
     table = pd.DataFrame(rows)
     if 'constant_rate' in table and (uneven := table.loc[table['constant_rate'] == False, 'video_id'].unique()).size:
-        notice(f'frames of {", ".join(uneven[:5])} are not evenly spaced; programs that count frames (PsychoPy) show them at other times: make playback-safe copies')
+        notice(f'frames of {", ".join(uneven[:5])} are not evenly spaced, and programs that count frames show them at other times; make playback-safe copies')
     return table
