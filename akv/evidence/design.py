@@ -281,7 +281,7 @@ def _notes(design, ads, arms, viewers, ads_each):
     if design != 'platform' and viewers < full:
         said.append(f'{viewers} viewer{"s" if viewers > 1 else ""} for {full} {what}: some ads are seen in some arms by nobody. '
                     f'At least {full} viewers are needed, and a multiple of it is best.')
-    if ads == 1: said.append('With one ad the result is of this ad alone' + (', and nobody is compared with himself.' if design == 'within' else '.'))
+    if ads == 1: said.append('With one ad the result is of this ad alone' + (', and nobody is compared with themselves.' if design == 'within' else '.'))
     elif design == 'within' and ads < k: said.append(f'{ads} ads for {k} arms: a viewer sees {ads} of the {k} arms.')
     return said
 
