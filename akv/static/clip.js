@@ -1,0 +1,124 @@
+// One clip on the whole screen, as a jsPsych plugin. It plays once, without controls; how long, whether to the end, and
+// what went wrong are the trial's data. A clip that does not play is a line in the data, and the session goes on.
+import session from "./session.js"
+
+const { make } = session
+const CODES = ["", "aborted", "network", "decode", "source not supported"]      // MediaError.code
+
+class AkvClip {
+  constructor(jsPsych) { this.jsPsych = jsPsych }
+
+  trial(display, trial) {
+    const began = performance.now()
+    const state = { started: null, clicked: null, stalls: 0, hidden: 0, left: null, over: false, moved: began, at: 0 }
+    const seconds = since => Math.round(performance.now() - since) / 1000
+    const video = make("video", { class: "akv-video", playsinline: true, preload: "auto", disablepictureinpicture: true })
+    const buttons = make("div", { class: "akv-buttons" })
+    const stage = make("div", { class: "akv-stage" }, video, buttons)
+    display.replaceChildren(stage)
+    video.controls = false
+    video.muted = !trial.sound
+
+    const played = () => {
+      let total = 0
+      for (let i = 0; i < video.played.length; i++) total += video.played.end(i) - video.played.start(i)
+      return Math.round(total * 1000) / 1000
+    }
+    const finish = (data, failed = "") => {
+      if (state.over) return
+      state.over = true
+      clearInterval(watch)
+      document.removeEventListener("visibilitychange", turned)
+      turned()
+      const { width, height } = video.getBoundingClientRect()
+      const scale = Math.min(width / video.videoWidth, height / video.videoHeight) || 0
+      const result = {
+        stimulus: trial.stimulus, watch_time: played(), duration: Number.isFinite(video.duration) ? video.duration : null,
+        completed: false, skipped: false, clicked: trial.button ? state.clicked !== null : null, clicked_at: state.clicked, failed,
+        start_delay: state.started, stalls: state.stalls, hidden: Math.round(state.hidden) / 1000,
+        shown: `${Math.round(scale * video.videoWidth)}x${Math.round(scale * video.videoHeight)}`, ...data,
+      }
+      video.onerror = null
+      video.pause()
+      video.removeAttribute("src")
+      video.load()
+      if (!failed) { this.jsPsych.finishTrial(result); return }
+      display.replaceChildren(make("div", { class: "akv-card" }, make("p", {}, trial.failure)))
+      setTimeout(() => this.jsPsych.finishTrial(result), 1500)
+    }
+    const turned = () => {                     // how long the page was out of sight
+      if (state.left !== null) { state.hidden += performance.now() - state.left; state.left = null; state.moved = performance.now() }
+      if (document.hidden && !state.over) state.left = performance.now()
+    }
+    document.addEventListener("visibilitychange", turned)
+    turned()
+
+    // The sources are tried one after the other: the first that the browser can play is shown.
+    let source = -1
+    const next = fault => {
+      source += 1
+      if (source >= trial.stimulus.length) { finish({}, fault); return }
+      video.src = this.jsPsych.pluginAPI.getVideoBuffer(trial.stimulus[source]) ?? trial.stimulus[source]
+      video.play().catch(refused)
+    }
+    const refused = error => {                 // a browser may want a click before it plays sound
+      if (error.name !== "NotAllowedError" || state.over) return
+      state.moved = Infinity
+      const go = make("button", { class: "jspsych-btn akv-go", click: () => {
+        go.remove()
+        state.moved = performance.now()
+        video.play().catch(fault => finish({}, `not played: ${fault.name}`))
+      } }, trial.go)
+      stage.append(go)
+    }
+    video.onerror = () => {
+      const { code = 0, message = "" } = video.error ?? {}
+      const fault = `${CODES[code] || "error"}${message ? ` (${message})` : ""}`
+      if (state.started === null) next(fault)
+      else finish({}, `${fault} at ${video.currentTime.toFixed(2)} s`)
+    }
+    video.onplaying = () => { state.started ??= seconds(began) }
+    video.onwaiting = () => { if (state.started !== null) state.stalls += 1 }
+    video.onended = () => {
+      if (video.videoWidth) finish({ completed: true })
+      else finish({}, "no picture")
+    }
+    video.oncontextmenu = event => event.preventDefault()
+
+    // A clip that neither starts nor goes on for `timeout` seconds has failed, unless the page is out of sight.
+    const watch = setInterval(() => {
+      if (video.currentTime !== state.at || document.hidden) { state.at = video.currentTime; state.moved = performance.now() }
+      if (trial.skip_after !== null && video.currentTime >= trial.skip_after) skip.hidden = false
+      if (performance.now() - state.moved < trial.timeout * 1000 || state.moved === Infinity) return
+      finish({}, state.started === null ? `timeout: did not start within ${trial.timeout} s`
+        : `timeout: stood still at ${video.currentTime.toFixed(2)} s`)
+    }, 100)
+    const skip = make("button", { class: "jspsych-btn", hidden: true, click: () => finish({ skipped: true }) }, trial.skip)
+    const act = make("button", { class: "jspsych-btn", click: () => {
+      state.clicked ??= Math.round(video.currentTime * 1000) / 1000
+      act.classList.add("akv-done")
+    } }, trial.button)
+    if (trial.button) buttons.append(act)
+    if (trial.skip_after !== null) buttons.append(skip)
+    if (!buttons.children.length) { buttons.remove(); stage.classList.add("akv-still") }
+    next("no source")
+  }
+}
+
+AkvClip.info = {
+  name: "akv-clip",
+  version: "1.0.0",
+  parameters: Object.fromEntries(Object.entries({
+    stimulus: ["VIDEO", undefined],            // paths of one clip, the first that plays is shown
+    timeout: ["FLOAT", 10],                    // seconds without a new picture after which the clip has failed
+    skip_after: ["FLOAT", null],               // seconds after which the viewer may go on; null: never
+    button: ["STRING", ""],                    // label of a button under the clip, whose click is recorded; '': none
+    skip: ["STRING", "Skip"],
+    go: ["STRING", "Play"],
+    failure: ["STRING", ""],                   // what the viewer reads where a clip does not play
+    sound: ["BOOL", true],
+  }).map(([name, [type, value]]) => [name, { type: jsPsychModule.ParameterType[type], default: value, array: name === "stimulus" }])),
+  data: {},
+}
+
+export default AkvClip
