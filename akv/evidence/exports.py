@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 import akv
-from ..study.files import AkvError, content_hash, file_hash, link_or_copy, notice, read_json, read_table, SettingsError, TableError, VideoError, write_json, write_table, write_text
+from ..study.files import AkvError, content_hash, link_or_copy, notice, read_json, read_table, SettingsError, TableError, VideoError, write_json, write_table, write_text
 from ..study.project import Project, safe_id
 from ..media.decoding import probe
 from .served import browser_missing, in_browser, page_texts, PageError, Served, write_page

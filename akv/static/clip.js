@@ -31,7 +31,7 @@ class AkvClip {
       document.removeEventListener("visibilitychange", turned)
       turned()
       const { width, height } = video.getBoundingClientRect()
-      const scale = Math.min(width / video.videoWidth, height / video.videoHeight) || 0
+      const scale = video.videoWidth ? Math.min(width / video.videoWidth, height / video.videoHeight) : 0
       const result = {
         stimulus: trial.stimulus, watch_time: played(), duration: Number.isFinite(video.duration) ? video.duration : null,
         completed: false, skipped: false, clicked: trial.button ? state.clicked !== null : null, clicked_at: state.clicked, failed,

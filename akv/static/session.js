@@ -89,11 +89,12 @@ async function start(name, build) {
   let plan, target
   try { ({ plan, target } = await readPlan(name)) } catch (error) { show(...paragraphs(String(error))); return }
   const participant = await askParticipant(plan)
+  document.getElementById("akv-page").replaceChildren()
   const session = Array.from(window.crypto.getRandomValues(new Uint32Array(2)), n => n.toString(36)).join("")
   const jsPsych = initJsPsych({ display_element: "akv-page", on_trial_finish: () => { kept.queue() } })
   const kept = keeper(jsPsych, plan, target, `${participant.replace(/[^\p{L}\p{N}_.-]/gu, "_")}_${session}`)
   const { width, height } = window.screen
-  jsPsych.data.addProperties({ participant, session, study: plan.study, screen: `${width}x${height}` })
+  jsPsych.data.addProperties({ participant, session, study: plan.study, began: new Date().toISOString(), screen: `${width}x${height}` })
   await jsPsych.run(build(jsPsych, plan, plan.participants[participant]))
   show(make("p", { class: "akv-waiting" }, plan.texts.saving))
   const arrived = await kept.finish()
