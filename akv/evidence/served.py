@@ -216,8 +216,8 @@ def in_browser(
                 page, faults = program.new_page(viewport=dict(width=size[0], height=size[1])), []
                 page.set_default_timeout(timeout_s*1000)
                 page.on('pageerror', lambda error: faults.append(str(error)))
-                done = work(page)
-                if faults: raise PageError(f'the page stopped with an error: {faults[0]}')
-                return done
+                try: return work(page)
+                finally:                    # an error of the page's script is why what is waited for does not come
+                    if faults: raise PageError(f'the page stopped with an error: {faults[0]}')
             finally: program.close()
     with ThreadPoolExecutor(1) as pool: return pool.submit(run).result()       # a notebook's own thread has a loop, where playwright refuses to run

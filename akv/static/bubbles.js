@@ -4,6 +4,7 @@
 import session from "./session.js"
 
 const { make } = session
+const Type = jsPsychModule.ParameterType
 
 function loaded(address) {
   return new Promise((resolve, reject) => {
@@ -17,7 +18,9 @@ function loaded(address) {
 class AkvBubbles {
   constructor(jsPsych) { this.jsPsych = jsPsych }
 
-  async trial(display, trial) {
+  trial(display, trial) { this.look(display, trial) }       // jsPsych takes a promise's end for the trial's end
+
+  async look(display, trial) {
     const facts = { stimulus: trial.stimulus, looks: [], failed: "", seconds: 0, width: 0, height: 0, scale: 0 }
     let sharp, blurred
     try { [sharp, blurred] = await Promise.all([loaded(trial.stimulus), loaded(trial.blurred)]) }
@@ -25,8 +28,8 @@ class AkvBubbles {
     const width = sharp.naturalWidth, height = sharp.naturalHeight, radius = trial.radius * Math.max(width, height)
     const canvas = make("canvas", { class: "akv-canvas" }), stage = make("div", { class: "akv-stage" }, canvas)
     display.replaceChildren(stage)
-    const scale = Math.min(window.innerWidth / width, window.innerHeight / height) * .96      // pixels of the screen per pixel
-    const fine = scale * (window.devicePixelRatio || 1)                                       // of the canvas per pixel
+    const scale = Math.min(window.innerWidth / width, window.innerHeight / height) * .96   // on screen, per pixel
+    const fine = scale * (window.devicePixelRatio || 1)                                    // of the canvas
     canvas.style.width = `${scale * width}px`
     canvas.style.height = `${scale * height}px`
     canvas.width = Math.round(fine * width)
@@ -63,13 +66,13 @@ class AkvBubbles {
 AkvBubbles.info = {
   name: "akv-bubbles",
   version: "1.0.0",
-  parameters: Object.fromEntries(Object.entries({
-    stimulus: ["IMAGE", undefined],          // the sharp picture
-    blurred: ["IMAGE", undefined],           // the same, blurred, as large
-    radius: ["FLOAT", .05],                  // of the disc, as a share of the picture's longer side
-    seconds: ["FLOAT", 10],                  // that the picture is shown
-    mode: ["STRING", "click"],               // click or hover
-  }).map(([name, [type, value]]) => [name, { type: jsPsychModule.ParameterType[type], default: value }])),
+  parameters: {
+    stimulus: { type: Type.IMAGE },                  // the sharp picture
+    blurred: { type: Type.IMAGE },                   // the same, blurred, as large
+    radius: { type: Type.FLOAT, default: .04 },      // of the disc, as a share of the picture's longer side
+    seconds: { type: Type.FLOAT, default: 10 },      // that the picture is shown
+    mode: { type: Type.STRING, default: "click" },   // click or hover
+  },
   data: {},
 }
 

@@ -3,6 +3,7 @@
 import session from "./session.js"
 
 const { make } = session
+const Type = jsPsychModule.ParameterType
 const CODES = ["", "aborted", "network", "decode", "source not supported"]      // MediaError.code
 
 class AkvClip {
@@ -12,7 +13,7 @@ class AkvClip {
     const began = performance.now()
     const state = { started: null, clicked: null, stalls: 0, hidden: 0, left: null, over: false, moved: began, at: 0 }
     const seconds = since => Math.round(performance.now() - since) / 1000
-    const video = make("video", { class: "akv-video", playsinline: true, preload: "auto", disablepictureinpicture: true })
+    const video = make("video", { class: "akv-video", playsinline: true, preload: "auto" })
     const buttons = make("div", { class: "akv-buttons" })
     const stage = make("div", { class: "akv-stage" }, video, buttons)
     display.replaceChildren(stage)
@@ -33,8 +34,9 @@ class AkvClip {
       const { width, height } = video.getBoundingClientRect()
       const scale = video.videoWidth ? Math.min(width / video.videoWidth, height / video.videoHeight) : 0
       const result = {
-        stimulus: trial.stimulus, watch_time: played(), duration: Number.isFinite(video.duration) ? video.duration : null,
-        completed: false, skipped: false, clicked: trial.button ? state.clicked !== null : null, clicked_at: state.clicked, failed,
+        stimulus: trial.stimulus, watch_time: played(), failed, completed: false, skipped: false,
+        duration: Number.isFinite(video.duration) ? video.duration : null,
+        clicked: trial.button ? state.clicked !== null : null, clicked_at: state.clicked,
         start_delay: state.started, stalls: state.stalls, hidden: Math.round(state.hidden) / 1000,
         shown: `${Math.round(scale * video.videoWidth)}x${Math.round(scale * video.videoHeight)}`, ...data,
       }
@@ -47,7 +49,11 @@ class AkvClip {
       setTimeout(() => this.jsPsych.finishTrial(result), 1500)
     }
     const turned = () => {                     // how long the page was out of sight
-      if (state.left !== null) { state.hidden += performance.now() - state.left; state.left = null; state.moved = performance.now() }
+      if (state.left !== null) {
+        state.hidden += performance.now() - state.left
+        state.left = null
+        state.moved = performance.now()
+      }
       if (document.hidden && !state.over) state.left = performance.now()
     }
     document.addEventListener("visibilitychange", turned)
@@ -87,13 +93,17 @@ class AkvClip {
 
     // A clip that neither starts nor goes on for `timeout` seconds has failed, unless the page is out of sight.
     const watch = setInterval(() => {
-      if (video.currentTime !== state.at || document.hidden) { state.at = video.currentTime; state.moved = performance.now() }
+      if (video.currentTime !== state.at || document.hidden) {
+        state.at = video.currentTime
+        state.moved = performance.now()
+      }
       if (trial.skip_after !== null && video.currentTime >= trial.skip_after) skip.hidden = false
       if (performance.now() - state.moved < trial.timeout * 1000 || state.moved === Infinity) return
       finish({}, state.started === null ? `timeout: did not start within ${trial.timeout} s`
         : `timeout: stood still at ${video.currentTime.toFixed(2)} s`)
     }, 100)
-    const skip = make("button", { class: "jspsych-btn", hidden: true, click: () => finish({ skipped: true }) }, trial.skip)
+    const leave = () => finish({ skipped: true })
+    const skip = make("button", { class: "jspsych-btn", hidden: true, click: leave }, trial.skip)
     const act = make("button", { class: "jspsych-btn", click: () => {
       state.clicked ??= Math.round(video.currentTime * 1000) / 1000
       act.classList.add("akv-done")
@@ -108,16 +118,16 @@ class AkvClip {
 AkvClip.info = {
   name: "akv-clip",
   version: "1.0.0",
-  parameters: Object.fromEntries(Object.entries({
-    stimulus: ["VIDEO", undefined],            // paths of one clip, the first that plays is shown
-    timeout: ["FLOAT", 10],                    // seconds without a new picture after which the clip has failed
-    skip_after: ["FLOAT", null],               // seconds after which the viewer may go on; null: never
-    button: ["STRING", ""],                    // label of a button under the clip, whose click is recorded; '': none
-    skip: ["STRING", "Skip"],
-    go: ["STRING", "Play"],
-    failure: ["STRING", ""],                   // what the viewer reads where a clip does not play
-    sound: ["BOOL", true],
-  }).map(([name, [type, value]]) => [name, { type: jsPsychModule.ParameterType[type], default: value, array: name === "stimulus" }])),
+  parameters: {
+    stimulus: { type: Type.VIDEO, array: true },     // paths; the first that plays
+    timeout: { type: Type.FLOAT, default: 10 },      // s without a new picture: failed
+    skip_after: { type: Type.FLOAT, default: null }, // s; null: no button to go on
+    button: { type: Type.STRING, default: "" },      // under the clip; '': none
+    skip: { type: Type.STRING, default: "Skip" },
+    go: { type: Type.STRING, default: "Play" },
+    failure: { type: Type.STRING, default: "" },     // read where a clip does not play
+    sound: { type: Type.BOOL, default: true },
+  },
   data: {},
 }
 

@@ -26,13 +26,16 @@ function build(jsPsych, plan, clips) {
   const { texts, questions } = plan
   const instructions = make("div", { class: "akv-card" }, ...paragraphs(plan.instructions)).outerHTML
   const start = document.fullscreenEnabled
-    ? { type: jsPsychFullscreen, fullscreen_mode: true, message: instructions, button_label: texts.start, delay_after: 200 }
+    ? { type: jsPsychFullscreen, fullscreen_mode: true, message: instructions, button_label: texts.start,
+      delay_after: 200 }
     : { type: jsPsychHtmlButtonResponse, stimulus: instructions, choices: [texts.start] }
-  const load = { type: jsPsychPreload, video: clips.flatMap(clip => clip.stimulus), message: `<p>${texts.loading}</p>`,
-    continue_after_error: true, max_load_time: plan.load_s * 1000, data: { task: "load" } }
+  const load = { type: jsPsychPreload, video: clips.flatMap(clip => clip.stimulus),
+    message: make("p", {}, texts.loading).outerHTML, continue_after_error: true, max_load_time: plan.load_s * 1000,
+    data: { task: "load" } }
   const form = make("div", { class: "akv-form" }, ...questions.map(question => field(question, texts))).outerHTML
   const shown = clips.flatMap(({ position, stimulus }) => {
-    const asked = { type: jsPsychSurveyHtmlForm, html: form, button_label: texts.next, data: { task: "questions", position } }
+    const asked = { type: jsPsychSurveyHtmlForm, html: form, button_label: texts.next,
+      data: { task: "questions", position } }
     const played = () => jsPsych.data.get().filter({ task: "clip" }).last(1).values()[0].failed === ""
     const clip = { type: AkvClip, stimulus, timeout: plan.timeout_s, skip_after: plan.skip_after_s, button: plan.button,
       sound: plan.sound, skip: texts.skip, go: texts.go, failure: texts.failure, post_trial_gap: 300,

@@ -94,7 +94,8 @@ async function start(name, build) {
   const jsPsych = initJsPsych({ display_element: "akv-page", on_trial_finish: () => { kept.queue() } })
   const kept = keeper(jsPsych, plan, target, `${participant.replace(/[^\p{L}\p{N}_.-]/gu, "_")}_${session}`)
   const { width, height } = window.screen
-  jsPsych.data.addProperties({ participant, session, study: plan.study, began: new Date().toISOString(), screen: `${width}x${height}` })
+  const began = new Date().toISOString(), screen = `${width}x${height}`
+  jsPsych.data.addProperties({ participant, session, study: plan.study, began, screen })
   await jsPsych.run(build(jsPsych, plan, plan.participants[participant]))
   show(make("p", { class: "akv-waiting" }, plan.texts.saving))
   const arrived = await kept.finish()
