@@ -93,6 +93,7 @@ INSTRUCTIONS = ('You will see some short video ads, and answer a question or two
 def _placed(lists, folder): # the clips, in the export's own folder
     missing = [code for code in lists.stimuli() if not lists.file(code).is_file()]
     if missing: raise TableError(f'{lists.experiment/"stimuli"}: {len(missing)} of {len(lists.stimuli())} clips are missing, the first is {missing[0]}.mp4; make them with akv export')
+    if (folder/'stimuli').is_dir(): shutil.rmtree(folder/'stimuli')                       # an earlier assignment's clips do not stay
     for code in lists.stimuli(): link_or_copy(lists.file(code), folder/'stimuli'/f'{code}.mp4')
 
 def _number(value, name, low, high): # a setting in its range
@@ -150,7 +151,7 @@ _README['psychopy'] = '''An experiment for PsychoPy 2023.1 and newer, written by
 
 conditions/     the clips of each participant, in order; Builder reads these files too (a loop; movie: $video)
 study.json      questions and words
-data/           a file per session; put them into outputs/experiment/sessions
+data/           a file per session; `akv` reads them there
 Not checked:    the script was tested against a stand-in with the names of PsychoPy 2026.2, not against PsychoPy itself,
                 and not the timing of any machine. Go through it once before people come.
 '''
@@ -376,14 +377,14 @@ def _seconds(value, path): # a number of seconds, None where there is none
 
 def read_sessions(
     project,      # Project, or its folder
-    folder=None,  # with the sessions' files; None: outputs/experiment/sessions
+    folder=None,  # with the sessions' files; None: outputs/experiment/sessions, and psychopy/data beside it
 )->Sessions:
     "Read what participants did. Raises `TableError` where a file is no session, a participant is unknown, or a clip is not the one that was assigned."
     import pandas as pd
     lists = read_lists(project)
-    folder = Path(folder) if folder else lists.experiment/'sessions'
-    files = sorted(path for path in folder.glob('*') if path.suffix in ('.json', '.csv') and not path.name.startswith('.')) if folder.is_dir() else []
-    if not files: raise TableError(f'{folder}: no session there (*.json, *.csv)')
+    folders = [Path(folder)] if folder else [lists.experiment/'sessions', lists.experiment/'psychopy/data']
+    files = sorted(path for place in folders for path in place.glob('*') if path.suffix in ('.json', '.csv') and not path.name.startswith('.'))
+    if not files: raise TableError(f'{folders[0]}: no session there (*.json, *.csv)')
     key = {row['stimulus']: row for row in read_table(lists.experiment/'key.csv', ['stimulus', 'video_id', 'variant']).to_dict('records')}
     sessions, notes = {}, []
     for path in files:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'WORDS', 'scene_versions', 'plan_views', 'make_pilot', 'SimulatedViewer', 'simulate_pilot', 'PilotData',
-           'read_pilot', 'DPrime', 'd_prime', 'naturalness', 'write_pilot']
+           'read_pilot', 'DPrime', 'd_prime', 'naturalness', 'try_pilot', 'write_pilot']
 
 # %% ../../nbs/evidence/06_pilot.ipynb #ff6fb1bb
 import json
@@ -16,7 +16,7 @@ import akv
 from ..study.files import AkvError, content_hash, file_hash, notice, read_json, read_table, SettingsError, TableError, write_json, write_table, write_text
 from ..study.images import load_image, save_image
 from ..study.project import Project, safe_id, scene_name
-from .served import page_texts, write_page
+from .served import in_browser, page_texts, PageError, Served, write_page
 
 # %% ../../nbs/evidence/06_pilot.ipynb #1cc1200f
 def scene_versions(
@@ -308,6 +308,49 @@ def naturalness(
                          criterion=one.criterion, auc=float(area(counts)), auc_low=auc_low, auc_high=auc_high,
                          model="pooled answers, log-linear d'; 95 % by bootstrap over viewers and scenes", note=few))
     return pd.DataFrame(rows)
+
+# %% ../../nbs/evidence/06_pilot.ipynb #487693b6
+def try_pilot(
+    project,                     # Project, or its folder, with a pilot
+    viewer=None,                 # a viewer with `look` and `judge`; None: SimulatedViewer()
+    untouched=('', 'baseline'),  # variants that are not edited
+    watch=lambda tab, view: None,# called while a scene is on the page, with playwright's page and the scene's place in the plan
+)->PilotData:                    # of the one session
+    "Go through the page as a viewer of the plan. Raises `PageError` where there is no browser, the page stops, or its data are not what was done."
+    import tempfile
+    pilot, viewer = (project if isinstance(project, Project) else Project(project)).root/'outputs/pilot', viewer or SimulatedViewer()
+    plan, key = read_json(pilot/'page/plan.json'), {row['scene']: row for row in read_table(pilot/'key.csv').to_dict('records')}
+    name, views = next(iter(plan['participants'].items()))
+    clicks = []
+    def work(tab):
+        def press(label): tab.get_by_role('button', name=label, exact=True).click()
+        tab.route('**/plan.json', lambda route: route.fulfill(json={**plan, 'look_s': 1., 'save_url': f'{served.address}data/{name}_try.json'}))
+        tab.goto(f'{served.address}?participant={name}')
+        press(plan['texts']['start'])
+        for view, before in zip(views, [dict(task=''), *views]):
+            if view['task'] != before['task']: press(plan['texts']['next'])
+            cell = key[view['scene']]
+            scene = tab.locator(f'img[src="{view["stimulus"]}"]' if view['task'] == 'edited' else f'canvas[data-scene="{view["stimulus"]}"]')
+            scene.wait_for()
+            if view['task'] == 'edited':
+                watch(tab, view)
+                tab.locator('#jspsych-html-button-response-btngroup button').nth(viewer.judge(cell['variant'] not in untouched) * (len(plan['answers']) - 1) // 3).click()
+            else:
+                box, (width, height) = scene.bounding_box(), (int(cell['width']), int(cell['height']))
+                for x, y in viewer.look(np.ones((height, width)), 3):
+                    tab.mouse.click(box['x'] + x/width*box['width'], box['y'] + y/height*box['height'])
+                    clicks.append((x, y, 1.5*width/box['width']))
+                watch(tab, view)
+            scene.wait_for(state='detached')
+        tab.locator('body[data-akv]').wait_for()
+    with tempfile.TemporaryDirectory() as data:
+        with Served(pilot/'page', data) as served: in_browser(work)
+        back = read_pilot(project, data)
+    found = back.looks[['x', 'y']].to_numpy()
+    if back.notes or len(back.judgements) + len({view['scene'] for view in views if view['task'] == 'bubbles'}) != len(views) or (plan['mode'] == 'click' and (
+            len(found) != len(clicks) or any(abs(a - x) > close or abs(b - y) > close for (a, b), (x, y, close) in zip(found, clicks)))):
+        raise PageError(f'the data are not what was done on the page: {len(found)} of {len(clicks)} clicks, {len(back.judgements)} judgements. {" ".join(back.notes)}')
+    return back
 
 # %% ../../nbs/evidence/06_pilot.ipynb #7c27bebe
 def write_pilot(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JSPSYCH', 'CDN', 'TEXTS', 'WAITING', 'LIMIT', 'CHROMIUM', 'PageError', 'npm_command', 'put_jspsych', 'page_texts',
-           'write_page', 'Served', 'browser_missing', 'in_browser']
+           'write_page', 'Served', 'serve', 'browser_missing', 'in_browser']
 
 # %% ../../nbs/evidence/00_served.ipynb #aed4877d
 import contextlib, importlib.util, json, mimetypes, os, re, shutil, subprocess, tempfile, threading, unicodedata
@@ -189,6 +189,22 @@ class Served:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+# %% ../../nbs/evidence/00_served.ipynb #958a7a08
+def serve(
+    page, data=None,  # as for `Served`
+    port=8017,        # 0: any that is free
+    open_page=True,   # show it in this machine's browser
+    say=print,        # function of a line
+)->int:               # files of data written
+    "Serve a page until the user stops it (Ctrl-C). Raises `PageError` as `Served`."
+    import time, webbrowser
+    with Served(page, data, port) as served:
+        say(f'{served.address} shows {page}{f"; data go to {data}" if data else ""}; stop with Ctrl-C')
+        if open_page: webbrowser.open(served.address)
+        with contextlib.suppress(KeyboardInterrupt):
+            while True: time.sleep(3600)
+    return len(served.server.written)
 
 # %% ../../nbs/evidence/00_served.ipynb #4789e9c3
 CHROMIUM = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')

@@ -26,7 +26,8 @@ class AkvBubbles {
     try { [sharp, blurred] = await Promise.all([loaded(trial.stimulus), loaded(trial.blurred)]) }
     catch (error) { this.jsPsych.finishTrial({ ...facts, failed: error.message }); return }
     const width = sharp.naturalWidth, height = sharp.naturalHeight, radius = trial.radius * Math.max(width, height)
-    const canvas = make("canvas", { class: "akv-canvas" }), stage = make("div", { class: "akv-stage" }, canvas)
+    const canvas = make("canvas", { class: "akv-canvas", "data-scene": trial.stimulus })
+    const stage = make("div", { class: "akv-stage" }, canvas)
     display.replaceChildren(stage)
     const scale = Math.min(window.innerWidth / width, window.innerHeight / height) * .96   // on screen, per pixel
     const fine = scale * (window.devicePixelRatio || 1)                                    // of the canvas
