@@ -78,7 +78,7 @@ def read_questions(
         if kind == 'choice' and len(options) < 2: refuse('a choice needs two options at least, separated by |')
         if kind != 'choice' and options: refuse(f'options belong to a choice, and this is a {kind}')
         points = str(row.get('points') or 7)
-        if kind == 'scale' and not (points.isdecimal() and 2 <= int(points) <= 101): refuse(f'points {points}; from 2 to 101')
+        if kind == 'scale' and not (points.isdecimal() and 2 <= int(points) <= 11): refuse(f'points {points}; from 2 to 11')
         required = row.get('required', True)
         required = required if isinstance(required, bool) else {'': True, 'yes': True, 'true': True, '1': True, 'no': False, 'false': False, '0': False}.get(required.lower())
         if required is None: refuse('required should be yes or no')
@@ -427,7 +427,7 @@ def read_sessions(
     views, log = pd.DataFrame(views), pd.DataFrame(log)
     for failed, rows in log[log['failed'] != ''].groupby('failed'): notes.append(f'{len(rows)} view{"s" if len(rows) > 1 else ""} failed and left out: {failed} ({", ".join(rows["stimulus"].unique()[:3])}).')
     hidden = log[(log['failed'] == '') & (log['hidden_s'].fillna(0).astype(float) > 1)]
-    if len(hidden): notes.append(f'In {len(hidden)} views the page was out of sight for more than a second ({", ".join(hidden["participant"].unique()[:5])}); they are in, and marked in the log (hidden_s).')
+    if len(hidden): notes.append(f'{len(hidden)} view{"s" if len(hidden) > 1 else ""} with the page out of sight for more than a second ({", ".join(hidden["participant"].unique()[:5])}); kept, and marked in views.csv (hidden_s).')
     if len(views) and not log['skipped'].any(): notes.append('No viewer left a clip early: watch time is the length of the clip, and no outcome.')
     absent = [name for name in lists.clips if name not in first]
     if absent: notes.append(f'{len(absent)} of {len(lists.clips)} participants have no session yet.')

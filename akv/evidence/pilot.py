@@ -264,20 +264,24 @@ def d_prime(
     d = float(zH - zF)
     return DPrime(d, se, d - 1.959964*se, d + 1.959964*se, float(-(zH + zF)/2))
 
-# %% ../../nbs/evidence/06_pilot.ipynb #115fc950
+# %% ../../nbs/evidence/06_pilot.ipynb #532631aa
+def _clustered(influence, *groups): # variance of an estimate from what each answer contributes, for crossed groups; no smaller than by one of them
+    single = (influence**2).sum()
+    sums = [np.bincount(codes, influence) for codes in groups]
+    each = [(one**2).sum()*len(one)/max(1, len(one) - 1) for one in sums]
+    return max(sum(each) - single, *each, single)
+
 def naturalness(
     judgements,                  # DataFrame as `PilotData.judgements`
     untouched=('', 'baseline'),  # variants that are not edited
-    draws=2000,                  # of the bootstrap
-    seed=0,
 ):  # DataFrame, a row a variant, and `all edited`: variant, n_viewers, n_scenes, n_edited, n_untouched, hit_rate, false_alarm_rate, d_prime, low, high, se_independent, criterion, auc, auc_low, auc_high, model, note
     "How well edited scenes were told from untouched ones. Raises `TableError` where there is nothing to compare."
     import pandas as pd
+    from scipy.stats import norm, t
     plain = judgements['variant'].isin(untouched)
     if plain.all() or not plain.any(): raise TableError(f'the judgements are all of {"untouched" if plain.all() else "edited"} scenes ({", ".join(judgements["variant"].unique()[:4])}): nothing to compare')
-    top = 4 if judgements['rating'].max() > 2 else 2
-    rows = []
-    variants = list(judgements['variant'][~plain].unique())
+    middle = 2.5 if judgements['rating'].max() > 2 else 1.5
+    rows, variants = [], list(judgements['variant'][~plain].unique())
     for variant in [*variants, *(['all edited'] if len(variants) > 1 else [])]:
         part = judgements[plain | (judgements['variant'] == variant) | (variant == 'all edited')]
         scenes = part['video_id'].astype(str) + '\n' + part['scene_number'].astype(str)
@@ -285,28 +289,21 @@ def naturalness(
         there = scenes.isin(scenes[edited]).to_numpy()                         # an untouched scene counts where an edited version of it was shown
         part, scenes, edited = part[there], scenes[there], edited[there]
         if edited.all(): rows.append(dict(variant=variant, note='its scenes were not shown untouched: nothing to compare')); continue
-        rating = part['rating'].to_numpy(int)
-        v, viewers = pd.factorize(part['participant'])
-        s, there = pd.factorize(scenes)
-        def table(weights): return np.stack([[weights[..., (edited == kind) & (rating == r)].sum(-1) for r in range(1, top + 1)] for kind in (True, False)])   # [2, ratings, ...]
-        def area(counts):
-            total = counts.sum(1)
-            below = np.cumsum(counts[1], 0) - counts[1]/2
-            with np.errstate(invalid='ignore'): return (counts[0]*below).sum(0)/(total[0]*total[1])
-        def rates(counts): return [(counts[kind, top//2:].sum(0) + .5)/(counts[kind].sum(0) + 1) for kind in (0, 1)]
-        from scipy.stats import norm
-        counts, rng = table(np.ones(len(part))), np.random.default_rng(seed)
-        one = d_prime(counts[0, top//2:].sum(), counts[0].sum(), counts[1, top//2:].sum(), counts[1].sum())
-        weights = rng.multinomial(len(viewers), np.full(len(viewers), 1/len(viewers)), draws)[:, v]*rng.multinomial(len(there), np.full(len(there), 1/len(there)), draws)[:, s]
-        drawn = table(weights)
-        enough = (drawn.sum(1) > 0).all(0)
-        hit, false = rates(drawn[..., enough])
-        (low, high), (auc_low, auc_high) = (np.percentile(x, [2.5, 97.5]) for x in (norm.ppf(hit) - norm.ppf(false), area(drawn[..., enough])))
-        few = f'{len(viewers)} viewers and {len(there)} scenes: too few for the interval to be trusted' if min(len(viewers), len(there)) < 8 else ''
-        rows.append(dict(variant=variant, n_viewers=len(viewers), n_scenes=len(there), n_edited=int(edited.sum()), n_untouched=int((~edited).sum()),
-                         hit_rate=counts[0, top//2:].sum()/counts[0].sum(), false_alarm_rate=counts[1, top//2:].sum()/counts[1].sum(), d_prime=one.d, low=low, high=high, se_independent=one.se,
-                         criterion=one.criterion, auc=float(area(counts)), auc_low=auc_low, auc_high=auc_high,
-                         model="pooled answers, log-linear d'; 95 % by bootstrap over viewers and scenes", note=few))
+        rating, counts = part['rating'].to_numpy(float), np.array([edited.sum(), (~edited).sum()])
+        (v, viewers), (s, names) = pd.factorize(part['participant']), pd.factorize(scenes)
+        called = rating > middle
+        one = d_prime(called[edited].sum(), counts[0], called[~edited].sum(), counts[1])
+        H, F = (called[edited].sum() + .5)/(counts[0] + 1), (called[~edited].sum() + .5)/(counts[1] + 1)
+        effect = np.where(edited, (called - H)/(counts[0]*norm.pdf(norm.ppf(H))), -(called - F)/(counts[1]*norm.pdf(norm.ppf(F))))
+        won = (rating[edited][:, None] > rating[~edited]) + (rating[edited][:, None] == rating[~edited])/2       # [edited, untouched]
+        area, part_of = won.mean(), np.empty(len(rating))
+        part_of[edited], part_of[~edited] = (won.mean(1) - area)/counts[0], (won.mean(0) - area)/counts[1]
+        fewest = min(len(viewers), len(names))
+        wide, area_wide = (t.ppf(.975, max(1, fewest - 1))*np.sqrt(_clustered(x, v, s)) for x in (effect, part_of))
+        rows.append(dict(variant=variant, n_viewers=len(viewers), n_scenes=len(names), n_edited=counts[0], n_untouched=counts[1], hit_rate=called[edited].mean(), false_alarm_rate=called[~edited].mean(),
+                         d_prime=one.d, low=one.d - wide, high=one.d + wide, se_independent=one.se, criterion=one.criterion,
+                         auc=area, auc_low=max(0, area - area_wide), auc_high=min(1, area + area_wide), model="pooled answers, log-linear d'; 95 % with variances by viewers and scenes",
+                         note=f'{len(viewers)} viewers and {len(names)} scenes: too few for the interval to be trusted' if fewest < 8 else ''))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/06_pilot.ipynb #487693b6
@@ -357,7 +354,6 @@ def write_pilot(
     project,      # Project, or its folder
     folder=None,  # as for `read_pilot`
     untouched=('', 'baseline'), # variants that are not edited
-    seed=0,       # of the bootstrap
 )->PilotData:
     "Read a pilot and write its tables into outputs/pilot. Raises `TableError` as `read_pilot`."
     project = project if isinstance(project, Project) else Project(project)
@@ -369,7 +365,7 @@ def write_pilot(
         if len(plain): write_table(plain.assign(stimulus=stimuli, unit='pixels', frame='picture')[['participant', 'stimulus', 'x', 'y', 'start_s', 'duration_s', 'unit', 'frame']], place/'attention.csv')
     if len(data.judgements):
         write_table(data.judgements, place/'judgements.csv')
-        try: write_table(naturalness(data.judgements, untouched, seed=seed), place/'naturalness.csv')
+        try: write_table(naturalness(data.judgements, untouched), place/'naturalness.csv')
         except TableError as error: notice(f'no d\': {error}')
     for note in data.notes: notice(note)
     return data

@@ -60,11 +60,12 @@ class AkvClip {
     turned()
 
     // The sources are tried one after the other: the first that the browser can play is shown.
-    let source = -1
+    let source = -1, kept = null               // kept: the clip as it was loaded before the first one was shown
     const next = fault => {
       source += 1
       if (source >= trial.stimulus.length) { finish({}, fault); return }
-      video.src = this.jsPsych.pluginAPI.getVideoBuffer(trial.stimulus[source]) ?? trial.stimulus[source]
+      kept = this.jsPsych.pluginAPI.getVideoBuffer(trial.stimulus[source])
+      video.src = kept ?? trial.stimulus[source]
       video.play().catch(refused)
     }
     const refused = error => {                 // a browser may want a click before it plays sound
@@ -79,7 +80,7 @@ class AkvClip {
     }
     video.onerror = () => {
       const { code = 0, message = "" } = video.error ?? {}
-      const fault = `${CODES[code] || "error"}${message ? ` (${message})` : ""}`
+      const fault = `${kept ? "" : "not loaded; "}${CODES[code] || "error"}${message ? ` (${message})` : ""}`
       if (state.started === null) next(fault)
       else finish({}, `${fault} at ${video.currentTime.toFixed(2)} s`)
     }
