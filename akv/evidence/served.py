@@ -7,7 +7,7 @@ __all__ = ['JSPSYCH', 'CDN', 'TEXTS', 'WAITING', 'LIMIT', 'CHROMIUM', 'PageError
            'write_page', 'Served', 'serve', 'browser_missing', 'in_browser']
 
 # %% ../../nbs/evidence/00_served.ipynb #aed4877d
-import contextlib, importlib.util, json, mimetypes, os, re, shutil, subprocess, tempfile, threading, unicodedata
+import contextlib, importlib.util, json, mimetypes, re, shutil, subprocess, tempfile, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -225,8 +225,7 @@ def in_browser(
     "Do something on a page of a browser without a window. Raises `PageError` where there is none, or the page reports an error of its script."
     if browser_missing(): raise PageError(f'not tried in a browser, as this machine lacks {browser_missing()}')
     def run():
-        from playwright.sync_api import sync_playwright
-        with sync_playwright() as playwright:
+        with importlib.import_module('playwright.sync_api').sync_playwright() as playwright:     # not required: found missing above
             program = playwright.chromium.launch(executable_path=next(filter(None, map(shutil.which, CHROMIUM))), args=_QUIET)
             try:
                 page, faults = program.new_page(viewport=dict(width=size[0], height=size[1])), []
