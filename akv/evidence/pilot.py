@@ -7,13 +7,14 @@ __all__ = ['TASKS', 'WORDS', 'scene_versions', 'plan_views', 'make_pilot', 'Simu
            'read_pilot', 'DPrime', 'd_prime', 'naturalness', 'try_pilot', 'write_pilot']
 
 # %% ../../nbs/evidence/06_pilot.ipynb #ff6fb1bb
-import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 import cv2
 import numpy as np
 import akv
-from ..study.files import AkvError, content_hash, file_hash, notice, read_json, read_table, SettingsError, TableError, write_json, write_table, write_text
+from ..study.files import (AkvError, content_hash, file_hash, notice, read_json, read_table, SettingsError,
+                             TableError, write_json, write_table)
 from ..study.images import load_image, save_image
 from ..study.project import Project, safe_id, scene_name
 from .served import in_browser, page_texts, PageError, Served, write_page
@@ -24,18 +25,15 @@ def scene_versions(
     variants=None,  # names, the untouched one first; None or (): the scenes as they were, one version each
 )->dict:            # {(video id, scene number): [(variant or '', path), ...]}
     "The pictures of each valid scene that differ. Raises `TableError` where a variant's scenes are not there."
-    table = read_table(project.valid_scenes_csv, ['video_id', 'scene_number'])
-    versions = {}
+    table, versions = read_table(project.valid_scenes_csv, ['video_id', 'scene_number']), {}
     for video_id, n in zip(table['video_id'], table['scene_number'].astype(int)):
-        if not variants:
-            versions[video_id, n] = [('', project.find_scene_images(video_id)[n])]
-            continue
-        seen = {}
-        for variant in variants:
-            path = project.edited_scene(variant, video_id, n)
-            if not path.is_file(): raise TableError(f'{project.relative(path)} is not there; make the variant {variant} with akv edit, or leave it out')
-            seen.setdefault(file_hash(path), (variant, path))
-        versions[video_id, n] = list(seen.values())
+        paths = {variant: project.edited_scene(variant, video_id, n) for variant in variants or ()}
+        for variant, path in paths.items():
+            if not path.is_file():
+                raise TableError(f'{project.relative(path)} is not there; make the variant {variant}, or leave it out')
+        different = {}
+        for variant, path in paths.items(): different.setdefault(file_hash(path), (variant, path))
+        versions[video_id, n] = list(different.values()) or [('', project.find_scene_images(video_id)[n])]
     if not versions: raise TableError(f'{project.valid_scenes_csv}: no scenes; run akv validate')
     return versions
 
@@ -48,18 +46,20 @@ def plan_views(
     tasks=TASKS,   # edited, bubbles
     seed=0,
 )->dict:           # {viewer: [(task, scene, index of the version), ...]} in order
-    "Which viewer sees which version of which scene. Raises `SettingsError` where a task is unknown or nothing can be told apart."
+    "Which viewer sees which version of which scene. Raises `SettingsError` for an unknown task, or nothing to judge."
     if not tasks or set(tasks) - set(TASKS): raise SettingsError(f'tasks {tasks!r}: one or both of {", ".join(TASKS)}')
     if 'edited' in tasks and all(len(there) < 2 for there in versions.values()):
-        raise SettingsError('no scene has an edited version: there is nothing to judge; name variants that are edited, or take the task bubbles alone')
-    rng = np.random.default_rng(seed)
-    scenes, plan = [list(versions)[i] for i in rng.permutation(len(versions))], {}
+        raise SettingsError('no scene has an edited version, there is nothing to judge: name variants that are edited, '
+                            'or take the task bubbles alone')
+    rng, plan = np.random.default_rng(seed), {}
+    scenes = [list(versions)[i] for i in rng.permutation(len(versions))]
     for v, viewer in enumerate(viewers):
         views = []
         for s, scene in enumerate(scenes):
-            task = tasks[(s + v) % len(tasks)]
-            edited, turn = list(range(1, len(versions[scene]))), (s//len(tasks) + v//len(tasks))   # both tasks go round on their own
-            places = [place for e in edited for place in (0, e)] or [0] if task == 'edited' else [0, *edited]
+            task, edited = tasks[(s + v) % len(tasks)], range(1, len(versions[scene]))
+            if task == 'edited': places = [place for e in edited for place in (0, e)] or [0]
+            else: places = [0, *edited]
+            turn = s//len(tasks) + v//len(tasks)                     # each task goes round on its own
             views.append((task, scene, places[turn % len(places)]))
         views = [views[i] for i in rng.permutation(len(views))]
         plan[viewer] = sorted(views, key=lambda view: TASKS.index(view[0]))
@@ -67,15 +67,36 @@ def plan_views(
 
 # %% ../../nbs/evidence/06_pilot.ipynb #dbb025d3
 WORDS = dict(
-    instructions='You will see pictures from short video ads. There are no right or wrong answers.\nPlease use a mouse or a finger, and stay on this page until the end.',
-    look_instructions='The next pictures are blurred. Click anywhere to make a place sharp, and click again to see another.\nLook at whatever you like. Each picture stays for {seconds:g} seconds.',
-    judge_instructions='Some of the next pictures were edited on a computer, others were not.\nFor each, say whether you think it was.',
-    question='Was this picture edited?', answers=['surely not', 'probably not', 'probably', 'surely'], lost='This picture cannot be shown. We go on with the next one.')
+    instructions="""You will see pictures from short video ads. There are no right or wrong answers.
+Please use a mouse or a finger, and stay on this page until the end.""",
+    look_instructions="""The next pictures are blurred. Click anywhere to make a place sharp, and click again to see another.
+Look at whatever you like. Each picture stays for {seconds:g} seconds.""",
+    judge_instructions="""Some of the next pictures were edited on a computer, others were not.
+For each, say whether you think it was.""",
+    question='Was this picture edited?', answers=['surely not', 'probably not', 'probably', 'surely'],
+    lost='This picture cannot be shown. We go on with the next one.')
 _LETTERS = np.array(list('bcdfghjkmnpqrstvwxz'))
+_KEY = ['scene', 'video_id', 'scene_number', 'variant', 'width', 'height']
+
+def _save_versions(page, versions, blur, seed): # the pictures under random names; {(scene, index): code} and the key's rows
+    codes, key, rng = {}, [], np.random.default_rng([seed, 1])
+    for scene, there in versions.items():
+        for i, (variant, path) in enumerate(there):
+            image, code = load_image(path), ''.join(rng.choice(_LETTERS, 8))
+            height, width = image.shape[:2]
+            save_image(image, page/f'images/{code}.png')
+            if blur: save_image(cv2.GaussianBlur(image, (0, 0), blur*max(height, width)), page/f'images/{code}-blurred.jpg')
+            codes[scene, i] = code
+            key.append((code, *scene, variant, width, height))
+    return codes, key
+
+def _view(position, task, code): # a scene's place in the page's plan
+    view = dict(position=position, task=task, scene=code, stimulus=f'images/{code}.png')
+    return view | dict(blurred=f'images/{code}-blurred.jpg') if task == 'bubbles' else view
 
 def make_pilot(
     project,             # Project, or its folder
-    variants=('baseline', 'full_boost', 'reduction'), # the untouched one first; (): the scenes as they were, to be looked at
+    variants=('baseline', 'full_boost', 'reduction'), # the untouched one first; (): the scenes as they were
     viewers=20,          # how many, or their codes
     tasks=TASKS,         # edited (judge), bubbles (look)
     look_s=10.,          # that a blurred scene is shown, seconds
@@ -89,41 +110,36 @@ def make_pilot(
     seed=0,
 )->Path:                 # outputs/pilot
     "Make the page of a pilot. Raises `TableError`, `SettingsError`, and `PageError` where jsPsych is not to be had."
+    import pandas as pd
     project = project if isinstance(project, Project) else Project(project)
-    names = [f'V{i:0{max(2, len(str(viewers)))}d}' for i in range(1, viewers + 1)] if isinstance(viewers, int) else list(viewers)
-    for name in names: safe_id(name, 'viewer code')
-    if not names or len(set(names)) < len(names): raise SettingsError(f'viewers {viewers!r}: at least one, each once')
-    strange = sorted(set(words or {}) - set(WORDS))
-    if strange: raise SettingsError(f'words: the page does not say {", ".join(strange)}; the names are {", ".join(WORDS)}')
-    if mode not in ('click', 'hover'): raise SettingsError(f'mode {mode!r}: click or hover')
-    for name, value, low, high in (('look_s', look_s, 1, 600), ('judge_s', 1 if judge_s is None else judge_s, .05, 600), ('radius', radius, .005, .5), ('blur', blur, .002, .5)):
-        if not low <= value <= high: raise SettingsError(f'{name} {value!r}: from {low} to {high}')
-    said = {**WORDS, **(words or {})}
-    if len(said['answers']) not in (2, 4): raise SettingsError(f'answers {said["answers"]!r}: four, from surely not to surely, or two, no and yes')
-    tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    if isinstance(viewers, int): viewers = [f'V{i:0{max(2, len(str(viewers)))}d}' for i in range(1, viewers + 1)]
+    said, tasks = WORDS | dict(words or {}), (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    for name in viewers: safe_id(name, 'viewer code')
+    strange = ', '.join(sorted(set(said) - set(WORDS)))
+    for wrong, fault in ((not viewers or len(set(viewers)) < len(viewers), f'viewers {viewers!r}: at least one, each once'),
+                         (strange, f'words: the page does not say {strange}; the names are {", ".join(WORDS)}'),
+                         (mode not in ('click', 'hover'), f'mode {mode!r}: click or hover'),
+                         (not 1 <= look_s <= 600, f'look_s {look_s!r}: from 1 to 600'),
+                         (judge_s is not None and not .05 <= judge_s <= 600, f'judge_s {judge_s!r}: from .05 to 600'),
+                         (not .005 <= radius <= .5, f'radius {radius!r}: from .005 to .5'),
+                         (not .002 <= blur <= .5, f'blur {blur!r}: from .002 to .5'),
+                         (len(said['answers']) not in (2, 4), f'answers {said["answers"]!r}: four, from surely not to '
+                          'surely, or two, no and yes')):
+        if wrong: raise SettingsError(fault)
     versions, folder = scene_versions(project, variants), project.root/'outputs/pilot'
-    if 'edited' in tasks and (lone := [scene for scene, there in versions.items() if len(there) < 2]):
-        notice(f'{len(lone)} of {len(versions)} scenes are untouched in all variants ({", ".join(scene_name(*scene) for scene in lone[:3])}): they can only be judged as such')
-    plan, rng = plan_views(versions, names, tasks, seed), np.random.default_rng([seed, 1])
-    page, key, sizes = write_page(folder/'page', 'pilot.js', title, language, jspsych), [], {}
-    for scene, there in versions.items():
-        for i, (variant, path) in enumerate(there):
-            image, code = load_image(path), ''.join(rng.choice(_LETTERS, 8))
-            height, width = image.shape[:2]
-            save_image(image, page/f'images/{code}.png')
-            if 'bubbles' in tasks: save_image(cv2.GaussianBlur(image, (0, 0), blur*max(height, width)), page/f'images/{code}-blurred.jpg')
-            sizes[scene, i] = code
-            key.append((code, *scene, variant, width, height, file_hash(path)))
-    def view(position, task, scene, i):
-        code = sizes[scene, i]
-        return dict(position=position, task=task, scene=code, stimulus=f'images/{code}.png', **(dict(blurred=f'images/{code}-blurred.jpg') if task == 'bubbles' else {}))
-    participants = {name: [view(position, *seen) for position, seen in enumerate(views, 1)] for name, views in plan.items()}
+    plan, page = plan_views(versions, viewers, tasks, seed), folder/'page'
+    lone = [scene_name(*scene) for scene, there in versions.items() if len(there) < 2]
+    if 'edited' in tasks and lone: notice(f'{len(lone)} of {len(versions)} scenes are untouched in all variants: {", ".join(lone[:3])}')
+    write_page(page, 'pilot.js', title, language, jspsych)
+    codes, key = _save_versions(page, versions, blur if 'bubbles' in tasks else 0, seed)
+    participants = {name: [_view(position, task, codes[scene, i]) for position, (task, scene, i) in enumerate(views, 1)]
+                    for name, views in plan.items()}
     settings = dict(radius=radius, blur=blur, mode=mode, look_s=look_s, judge_s=judge_s)
     said['look_instructions'] = said['look_instructions'].replace('{seconds:g}', f'{look_s:g}')
-    write_json(page/'plan.json', dict(study=content_hash([participants, settings])[:12], akv=akv.__version__, title=title, seed=seed, **settings, **said, texts=page_texts(texts), format='json',
-                                      load_s=120, save_url='', finish_url='', participants=participants))
-    import pandas as pd
-    write_table(pd.DataFrame(key, columns=['scene', 'video_id', 'scene_number', 'variant', 'width', 'height', 'sha256']), folder/'key.csv')
+    write_json(page/'plan.json', dict(study=content_hash([participants, settings])[:12], title=title, **settings, **said,
+               texts=page_texts(texts), format='json', load_s=120, save_url='', finish_url='', participants=participants))
+    write_table(pd.DataFrame(key, columns=_KEY), folder/'key.csv')
+    write_json(folder/'pilot.json', dict(akv=akv.__version__, seed=seed, variants=list(variants or ()), tasks=list(tasks), **settings))
     return folder
 
 # %% ../../nbs/evidence/06_pilot.ipynb #a73efaa8
@@ -139,13 +155,16 @@ class SimulatedViewer:
 
     def look(self, attention, n): # [(x, y), ...] in pixels of the map [H,W]
         weights = np.asarray(attention, float).ravel()
-        places = self.rng.choice(weights.size, n, p=weights/weights.sum())
-        y, x = np.unravel_index(places, np.shape(attention))
-        return [(float(a) + self.rng.random(), float(b) + self.rng.random()) for a, b in zip(x, y)]
+        y, x = np.unravel_index(self.rng.choice(weights.size, n, p=weights/weights.sum()), np.shape(attention))
+        return list(zip((x + self.rng.random(n)).tolist(), (y + self.rng.random(n)).tolist()))
 
     def judge(self, edited): # 0 (surely not) to 3 (surely)
         seen = self.rng.normal((.5 if edited else -.5)*self.d_prime)
         return int((seen > self.criterion + self.step*np.array([-1, 0, 1])).sum())
+
+def _plan_and_key(pilot): # the page's plan, and {code: row of the key}
+    key = read_table(pilot/'key.csv', _KEY)
+    return read_json(pilot/'page/plan.json'), {row['scene']: row | dict(scene_number=int(row['scene_number'])) for row in key.to_dict('records')}
 
 def simulate_pilot(
     pilot,      # the folder that `make_pilot` made
@@ -157,86 +176,102 @@ def simulate_pilot(
 )->Path:        # the folder of the sessions
     "Answer the plan with simulated viewers; the files are as the page writes them."
     pilot = Path(pilot)
-    plan, key = read_json(pilot/'page/plan.json'), {row['scene']: row for row in read_table(pilot/'key.csv').to_dict('records')}
+    plan, key = _plan_and_key(pilot)
+    times = [round(plan['look_s']*(k + .5)/looks, 3) for k in range(looks)]
     for i, (name, views) in enumerate(plan['participants'].items()):
-        one, trials = viewer(seed=seed*100_000 + i), [dict(task='start')]
+        one, trials = viewer(seed=seed*100_000 + i), []
         for view in views:
-            cell = key[view['scene']]
-            if view['task'] == 'edited':
-                trials.append(dict(task='edited', position=view['position'], scene=view['scene'], picture=view['stimulus'], failed='', rt=1500, response=one.judge(cell['variant'] not in untouched)))
+            cell, trial = key[view['scene']], dict(task=view['task'], position=view['position'], scene=view['scene'], failed='')
+            if view['task'] == 'edited': trial |= dict(rt=1500, response=one.judge(cell['variant'] not in untouched))
             else:
-                times = [round(plan['look_s']*(k + .5)/looks, 3) for k in range(looks)]
-                places = one.look(attention(cell['video_id'], cell['variant'], int(cell['scene_number'])), looks)
-                trials.append(dict(task='bubbles', position=view['position'], scene=view['scene'], stimulus=view['stimulus'], failed='', seconds=plan['look_s'], width=int(cell['width']),
-                                   height=int(cell['height']), scale=1, looks=[[round(x, 1), round(y, 1), t] for (x, y), t in zip(places, times)]))
-        write_json(pilot/f'sessions/{name}_simulated.json', [dict(trial, participant=name, session='simulated', study=plan['study']) for trial in trials])
+                A = attention(cell['video_id'], cell['variant'], cell['scene_number'])
+                places = [[round(x, 1), round(y, 1), t] for (x, y), t in zip(one.look(A, looks), times)]
+                trial |= dict(looks=places, seconds=plan['look_s'], width=A.shape[1], height=A.shape[0])
+            trials.append(dict(trial, participant=name, session='simulated', study=plan['study']))
+        write_json(pilot/f'sessions/{name}_simulated.json', trials)
     return pilot/'sessions'
 
 # %% ../../nbs/evidence/06_pilot.ipynb #4f0aa069
 @dataclass(frozen=True)
 class PilotData:
     "What people did in a pilot."
-    looks: object      # DataFrame: participant, video_id, variant, scene_number, x, y, start_s, duration_s; x and y in pixels of the scene image
+    looks: object      # DataFrame: participant, video_id, variant, scene_number, x, y (pixels of the scene image), start_s, duration_s
     judgements: object # DataFrame: participant, video_id, variant, scene_number, position, rating (1 to 4, or 1 to 2), rt_s
     notes: list        # sentences: what was left out
 
-def _rests(looks, radius): # [(x, y, start)] of a pointer's path: where it rested; radius in pixels
+_LOOKS = ['participant', 'video_id', 'variant', 'scene_number', 'x', 'y', 'start_s', 'duration_s']
+_JUDGEMENTS = ['participant', 'video_id', 'variant', 'scene_number', 'position', 'rating', 'rt_s']
+
+def _rests(path, radius): # [(x, y, start)] where a pointer rested, of its path [(x, y, time)]; radius in pixels
     rests, group = [], []
-    for x, y, t in [*looks, [np.inf, np.inf, looks[-1][2] if looks else 0]]:
-        if group and np.hypot(*(np.mean([place[:2] for place in group], 0) - (x, y))) > radius:
-            if t - group[0][2] >= .1: rests.append((*np.mean([place[:2] for place in group], 0).round(1), group[0][2]))
+    for x, y, t in [*path, (np.inf, np.inf, path[-1][2])] if path else []:
+        middle = np.mean([place[:2] for place in group], 0) if group else (x, y)
+        if np.hypot(middle[0] - x, middle[1] - y) > radius:
+            if t - group[0][2] >= .1: rests.append((*middle.round(1).tolist(), group[0][2]))
             group = []
         group.append((x, y, t))
     return rests
+
+def _looks_of(trial, plan): # [dict(x, y, start_s, duration_s)]; ValueError, TypeError, KeyError where the trial is spoilt
+    places, end = [tuple(map(float, place)) for place in trial['looks']], float(trial['seconds'])
+    if not all(0 <= x <= trial['width'] and 0 <= y <= trial['height'] and 0 <= t for x, y, t in places): raise ValueError
+    if plan['mode'] == 'hover' and places:
+        places = _rests([*places, (*places[-1][:2], end)], plan['radius']*max(trial['width'], trial['height'])/2)
+    ends = [t for *_, t in places[1:]] + [end]
+    return [dict(x=x, y=y, start_s=t, duration_s=round(max(0, stop - t), 3)) for (x, y, t), stop in zip(places, ends)]
+
+def _read_session(path, plan): # (participant, the trials in which a scene was to be seen)
+    trials = read_json(path)
+    if not isinstance(trials, list) or not all(isinstance(trial, dict) for trial in trials):
+        raise TableError(f'{path}: not the data of a session (a list of trials); move it away')
+    names, views = {trial.get('participant') for trial in trials}, [trial for trial in trials if trial.get('task') in TASKS]
+    name = names.pop() if len(names) == 1 else None
+    if name not in plan['participants']: raise TableError(f'{path}: of nobody in plan.json ({name!r}); is it of another pilot? move it away')
+    if any(trial.get('study') != plan['study'] for trial in trials):
+        raise TableError(f'{path}: made with another plan, whose scenes were not these; move it to the plan it belongs to')
+    wanted = {view['position']: (view['task'], view['scene']) for view in plan['participants'][name]}
+    for trial in views:
+        if wanted.get(trial.get('position')) != (trial['task'], trial.get('scene')):
+            raise TableError(f'{path}: at position {trial.get("position")} is another scene than was planned; restore the file')
+    return name, views
 
 def read_pilot(
     project,      # Project, or its folder
     folder=None,  # with the sessions' files; None: outputs/pilot/sessions
 )->PilotData:
-    "Read the sessions of a pilot. Raises `TableError` where a file is none of them, or a scene is not the one that was planned."
+    "Read the sessions of a pilot. Raises `TableError` where a file is none of them, or its scenes are not those planned."
     import pandas as pd
     pilot = (project if isinstance(project, Project) else Project(project)).root/'outputs/pilot'
     folder = Path(folder) if folder else pilot/'sessions'
-    files = sorted(path for path in folder.glob('*.json') if not path.name.startswith('.')) if folder.is_dir() else []
+    files, found, notes, looks, judgements, failed = sorted(folder.glob('[!.]*.json')), {}, [], [], [], []
     if not files: raise TableError(f'{folder}: no session there (*.json)')
-    plan, key = read_json(pilot/'page/plan.json'), {row['scene']: row for row in read_table(pilot/'key.csv', ['scene', 'video_id', 'variant', 'scene_number']).to_dict('records')}
-    sessions, notes, looks, judgements, failed = {}, [], [], [], []
+    plan, key = _plan_and_key(pilot)
     for path in files:
-        trials = read_json(path)
-        if not isinstance(trials, list) or not all(isinstance(t, dict) for t in trials): raise TableError(f'{path}: not the data of a session (a list of trials); move it away')
-        names = {t.get('participant') for t in trials}
-        name, views = names.pop() if len(names) == 1 else None, [t for t in trials if t.get('task') in TASKS]
-        if name not in plan['participants']: raise TableError(f'{path}: of nobody in plan.json ({name!r}); is it of another pilot? move it away')
-        if any(t.get('study') != plan['study'] for t in trials): raise TableError(f'{path}: made with another plan; the scenes were not these. Move it to the plan it belongs to')
-        wanted = {view['position']: (view['task'], view['scene']) for view in plan['participants'][name]}
-        for t in views:
-            if wanted.get(t.get('position')) != (t['task'], t.get('scene')): raise TableError(f'{path}: at position {t.get("position")} is another scene than was planned; restore the file')
-        if not views: notes.append(f'{path.name}: {name} saw no scene.')
-        elif name not in sessions or len(views) > len(sessions[name][1]): sessions[name] = path, views
-    for path in files:
-        if not any(path == kept for kept, _ in sessions.values()): notes.append(f'{path.name}: left out; a longer session of the same viewer is there, or nothing was seen.')
-    for name, (path, views) in sessions.items():
-        if len(views) < len(plan['participants'][name]): notes.append(f'{path.name}: {name} did {len(views)} of {len(plan["participants"][name])} scenes.')
-        for t in views:
-            cell, position = key[t['scene']], t['position']
-            where = dict(participant=name, video_id=cell['video_id'], variant=cell['variant'], scene_number=int(cell['scene_number']))
+        name, views = _read_session(path, plan)
+        found.setdefault(name, []).append((path, views))
+    for name, sessions in found.items():
+        path, views = max(sessions, key=lambda session: len(session[1]))          # of equally long ones the first
+        notes += [f'{other.name}: another session of {name}, who has seen the scenes; left out.' for other, _ in sessions if other != path]
+        planned = len(plan['participants'][name])
+        if len(views) < planned: notes.append(f'{path.name}: {name} did {len(views)} of {planned} scenes.')
+        for trial in views:
+            cell = key[trial['scene']]
+            scene = scene_name(cell['video_id'], cell['scene_number'])
+            where = dict(participant=name, **{column: cell[column] for column in ('video_id', 'variant', 'scene_number')})
+            if trial.get('failed'): failed.append(f'{scene}: {trial["failed"]}'); continue
             try:
-                if t.get('failed'): failed.append(f'{scene_name(cell["video_id"], int(cell["scene_number"]))}: {t["failed"]}'); continue
-                if t['task'] == 'edited':
-                    answer = t['response']
-                    if answer not in range(len(plan['answers'])): raise ValueError
-                    judgements.append(dict(where, position=position, rating=answer + 1, rt_s=round(float(t['rt'])/1000, 3)))
-                    continue
-                places = [(float(x), float(y), float(at)) for x, y, at in t['looks']]
-                if not all(0 <= x <= t['width'] and 0 <= y <= t['height'] and at >= 0 for x, y, at in places): raise ValueError
-                if plan['mode'] == 'hover': places = _rests([*places, (*places[-1][:2], t['seconds'])] if places else [], plan['radius']*max(t['width'], t['height'])/2)
-                ends = [at for *_, at in places[1:]] + [t['seconds']]
-                if not places: notes.append(f'{path.name}: {name} did not click in {scene_name(cell["video_id"], int(cell["scene_number"]))}.')
-                looks += [dict(where, x=float(x), y=float(y), start_s=at, duration_s=round(max(0, end - at), 3)) for (x, y, at), end in zip(places, ends)]
-            except (KeyError, TypeError, ValueError, IndexError): raise TableError(f'{path}: position {position} does not hold a trial of the page; restore the file') from None
-    for fault in sorted(set(failed)): notes.append(f'{failed.count(fault)} time{"s" if failed.count(fault) > 1 else ""} left out: {fault}.')
-    return PilotData(pd.DataFrame(looks, columns=['participant', 'video_id', 'variant', 'scene_number', 'x', 'y', 'start_s', 'duration_s']),
-                     pd.DataFrame(judgements, columns=['participant', 'video_id', 'variant', 'scene_number', 'position', 'rating', 'rt_s']), notes)
+                if trial['task'] == 'edited':
+                    if trial['response'] not in range(len(plan['answers'])): raise ValueError
+                    answer = dict(position=trial['position'], rating=trial['response'] + 1, rt_s=round(trial['rt']/1000, 3))
+                    judgements.append({**where, **answer})
+                else:
+                    seen = _looks_of(trial, plan)
+                    looks += [{**where, **look} for look in seen]
+                    if not seen: notes.append(f'{path.name}: {name} did not click in {scene}.')
+            except (KeyError, TypeError, ValueError):
+                raise TableError(f'{path}: position {trial["position"]} does not hold a trial of the page; restore the file') from None
+    for fault in sorted(set(failed)): notes.append(f'{failed.count(fault)} left out: {fault}.')
+    return PilotData(pd.DataFrame(looks, columns=_LOOKS), pd.DataFrame(judgements, columns=_JUDGEMENTS), notes)
 
 # %% ../../nbs/evidence/06_pilot.ipynb #2293af97
 @dataclass(frozen=True)
@@ -257,7 +292,8 @@ def d_prime(
     "d' with the log-linear rule, and its interval. Raises `ValueError` where a count is above its total or a total is 0."
     from scipy.stats import norm
     if not (0 <= hits <= edited and 0 <= false_alarms <= untouched and edited and untouched):
-        raise ValueError(f'{hits} of {edited} edited and {false_alarms} of {untouched} untouched scenes were called edited: not possible, or nothing to compare')
+        raise ValueError(f'{hits} of {edited} edited and {false_alarms} of {untouched} untouched scenes called edited: '
+                         'not possible, or nothing to compare')
     H, F = (hits + .5)/(edited + 1), (false_alarms + .5)/(untouched + 1)
     zH, zF = norm.ppf([H, F])
     se = float(np.sqrt(H*(1 - H)/(edited*norm.pdf(zH)**2) + F*(1 - F)/(untouched*norm.pdf(zF)**2)))
@@ -265,45 +301,50 @@ def d_prime(
     return DPrime(d, se, d - 1.959964*se, d + 1.959964*se, float(-(zH + zF)/2))
 
 # %% ../../nbs/evidence/06_pilot.ipynb #532631aa
-def _clustered(influence, *groups): # variance of an estimate from what each answer contributes, for crossed groups; no smaller than by one of them
+def _clustered(influence, *groups): # variance of an estimate from what each answer adds to it, for crossed groups
     single = (influence**2).sum()
     sums = [np.bincount(codes, influence) for codes in groups]
     each = [(one**2).sum()*len(one)/max(1, len(one) - 1) for one in sums]
     return max(sum(each) - single, *each, single)
 
+def _told_apart(rating, edited, viewer, scene, middle): # a row of `naturalness`; viewer and scene as codes from 0
+    from scipy.stats import norm, t
+    called, n, m = rating > middle, edited.sum(), (~edited).sum()
+    one = d_prime(called[edited].sum(), n, called[~edited].sum(), m)
+    H, F = (called[edited].sum() + .5)/(n + 1), (called[~edited].sum() + .5)/(m + 1)
+    adds = np.where(edited, (called - H)/(n*norm.pdf(norm.ppf(H))), -(called - F)/(m*norm.pdf(norm.ppf(F))))
+    higher = rating[edited][:, None] - rating[~edited]                               # [edited, untouched]
+    won = (higher > 0) + (higher == 0)/2
+    area, area_adds = won.mean(), np.empty(len(rating))
+    area_adds[edited], area_adds[~edited] = (won.mean(1) - area)/n, (won.mean(0) - area)/m
+    viewers, scenes = viewer.max() + 1, scene.max() + 1
+    t_value = t.ppf(.975, max(1, min(viewers, scenes) - 1))
+    wide, area_wide = (t_value*np.sqrt(_clustered(x, viewer, scene)) for x in (adds, area_adds))
+    few = f'{viewers} viewers and {scenes} scenes: too few for the interval to be trusted'
+    return dict(n_viewers=viewers, n_scenes=scenes, n_edited=n, n_untouched=m, hit_rate=called[edited].mean(),
+                false_alarm_rate=called[~edited].mean(), d_prime=one.d, low=one.d - wide, high=one.d + wide,
+                se_independent=one.se, criterion=one.criterion, auc=area, auc_low=max(0, area - area_wide),
+                auc_high=min(1, area + area_wide), note=few if min(viewers, scenes) < 8 else '',
+                model="pooled answers, log-linear d'; 95 % with variances by viewers and scenes")
+
 def naturalness(
     judgements,                  # DataFrame as `PilotData.judgements`
     untouched=('', 'baseline'),  # variants that are not edited
-):  # DataFrame, a row a variant, and `all edited`: variant, n_viewers, n_scenes, n_edited, n_untouched, hit_rate, false_alarm_rate, d_prime, low, high, se_independent, criterion, auc, auc_low, auc_high, model, note
+):  # DataFrame, a row a variant (and `all edited`): variant, n_viewers, n_scenes, n_edited, n_untouched, hit_rate,
+    # false_alarm_rate, d_prime, low, high, se_independent, criterion, auc, auc_low, auc_high, note, model
     "How well edited scenes were told from untouched ones. Raises `TableError` where there is nothing to compare."
     import pandas as pd
-    from scipy.stats import norm, t
     plain = judgements['variant'].isin(untouched)
-    if plain.all() or not plain.any(): raise TableError(f'the judgements are all of {"untouched" if plain.all() else "edited"} scenes ({", ".join(judgements["variant"].unique()[:4])}): nothing to compare')
-    middle = 2.5 if judgements['rating'].max() > 2 else 1.5
-    rows, variants = [], list(judgements['variant'][~plain].unique())
+    if plain.all() or not plain.any():
+        raise TableError(f'the judgements are all of {"untouched" if plain.all() else "edited"} scenes: nothing to compare')
+    scenes = judgements['video_id'].astype(str) + '\n' + judgements['scene_number'].astype(str)
+    middle, rows, variants = 2.5 if judgements['rating'].max() > 2 else 1.5, [], list(judgements['variant'][~plain].unique())
     for variant in [*variants, *(['all edited'] if len(variants) > 1 else [])]:
-        part = judgements[plain | (judgements['variant'] == variant) | (variant == 'all edited')]
-        scenes = part['video_id'].astype(str) + '\n' + part['scene_number'].astype(str)
-        edited = ~part['variant'].isin(untouched).to_numpy()
-        there = scenes.isin(scenes[edited]).to_numpy()                         # an untouched scene counts where an edited version of it was shown
-        part, scenes, edited = part[there], scenes[there], edited[there]
-        if edited.all(): rows.append(dict(variant=variant, note='its scenes were not shown untouched: nothing to compare')); continue
-        rating, counts = part['rating'].to_numpy(float), np.array([edited.sum(), (~edited).sum()])
-        (v, viewers), (s, names) = pd.factorize(part['participant']), pd.factorize(scenes)
-        called = rating > middle
-        one = d_prime(called[edited].sum(), counts[0], called[~edited].sum(), counts[1])
-        H, F = (called[edited].sum() + .5)/(counts[0] + 1), (called[~edited].sum() + .5)/(counts[1] + 1)
-        effect = np.where(edited, (called - H)/(counts[0]*norm.pdf(norm.ppf(H))), -(called - F)/(counts[1]*norm.pdf(norm.ppf(F))))
-        won = (rating[edited][:, None] > rating[~edited]) + (rating[edited][:, None] == rating[~edited])/2       # [edited, untouched]
-        area, part_of = won.mean(), np.empty(len(rating))
-        part_of[edited], part_of[~edited] = (won.mean(1) - area)/counts[0], (won.mean(0) - area)/counts[1]
-        fewest = min(len(viewers), len(names))
-        wide, area_wide = (t.ppf(.975, max(1, fewest - 1))*np.sqrt(_clustered(x, v, s)) for x in (effect, part_of))
-        rows.append(dict(variant=variant, n_viewers=len(viewers), n_scenes=len(names), n_edited=counts[0], n_untouched=counts[1], hit_rate=called[edited].mean(), false_alarm_rate=called[~edited].mean(),
-                         d_prime=one.d, low=one.d - wide, high=one.d + wide, se_independent=one.se, criterion=one.criterion,
-                         auc=area, auc_low=max(0, area - area_wide), auc_high=min(1, area + area_wide), model="pooled answers, log-linear d'; 95 % with variances by viewers and scenes",
-                         note=f'{len(viewers)} viewers and {len(names)} scenes: too few for the interval to be trusted' if fewest < 8 else ''))
+        edited = ~plain if variant == 'all edited' else judgements['variant'] == variant
+        part = edited | (plain & scenes.isin(scenes[edited]))       # untouched scenes count where an edited version was shown
+        if not (part & plain).any(): rows.append(dict(variant=variant, note='its scenes were not shown untouched')); continue
+        codes = [pd.factorize(column[part])[0] for column in (judgements['participant'], scenes)]
+        rows.append(dict(variant=variant) | _told_apart(judgements['rating'][part].to_numpy(float), edited[part].to_numpy(), *codes, middle))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/06_pilot.ipynb #487693b6
@@ -311,42 +352,43 @@ def try_pilot(
     project,                     # Project, or its folder, with a pilot
     viewer=None,                 # a viewer with `look` and `judge`; None: SimulatedViewer()
     untouched=('', 'baseline'),  # variants that are not edited
-    watch=lambda tab, view: None,# called while a scene is on the page, with playwright's page and the scene's place in the plan
+    watch=lambda tab, view: None,# called while a scene is on the page: playwright's page, the scene's place in the plan
 )->PilotData:                    # of the one session
-    "Go through the page as a viewer of the plan. Raises `PageError` where there is no browser, the page stops, or its data are not what was done."
-    import tempfile
-    pilot, viewer = (project if isinstance(project, Project) else Project(project)).root/'outputs/pilot', viewer or SimulatedViewer()
-    plan, key = read_json(pilot/'page/plan.json'), {row['scene']: row for row in read_table(pilot/'key.csv').to_dict('records')}
+    "Go through the page as one of its viewers. Raises `PageError` without a browser, or where the data are not what was done."
+    pilot = (project if isinstance(project, Project) else Project(project)).root/'outputs/pilot'
+    viewer, clicks, (plan, key) = viewer or SimulatedViewer(), [], _plan_and_key(pilot)
     name, views = next(iter(plan['participants'].items()))
-    clicks = []
+    top = len(plan['answers']) - 1
     def work(tab):
         def press(label): tab.get_by_role('button', name=label, exact=True).click()
-        tab.route('**/plan.json', lambda route: route.fulfill(json={**plan, 'look_s': 1., 'save_url': f'{served.address}data/{name}_try.json'}))
+        quick = plan | dict(look_s=1., save_url=f'{served.address}data/{name}_try.json')
+        tab.route('**/plan.json', lambda route: route.fulfill(json=quick))
         tab.goto(f'{served.address}?participant={name}')
         press(plan['texts']['start'])
         for view, before in zip(views, [dict(task=''), *views]):
             if view['task'] != before['task']: press(plan['texts']['next'])
-            cell = key[view['scene']]
-            scene = tab.locator(f'img[src="{view["stimulus"]}"]' if view['task'] == 'edited' else f'canvas[data-scene="{view["stimulus"]}"]')
+            cell, judged = key[view['scene']], view['task'] == 'edited'
+            scene = tab.locator(f'img[src="{view["stimulus"]}"]' if judged else f'canvas[data-scene="{view["stimulus"]}"]')
             scene.wait_for()
-            if view['task'] == 'edited':
-                watch(tab, view)
-                tab.locator('#jspsych-html-button-response-btngroup button').nth(viewer.judge(cell['variant'] not in untouched) * (len(plan['answers']) - 1) // 3).click()
-            else:
-                box, (width, height) = scene.bounding_box(), (int(cell['width']), int(cell['height']))
+            if not judged:
+                box, width, height = scene.bounding_box(), int(cell['width']), int(cell['height'])
                 for x, y in viewer.look(np.ones((height, width)), 3):
                     tab.mouse.click(box['x'] + x/width*box['width'], box['y'] + y/height*box['height'])
-                    clicks.append((x, y, 1.5*width/box['width']))
-                watch(tab, view)
+                    clicks.append((x, y, 1.5*width/box['width']))                # to a pixel and a half of the screen
+            watch(tab, view)
+            answers = tab.locator('#jspsych-html-button-response-btngroup button')
+            if judged: answers.nth(viewer.judge(cell['variant'] not in untouched)*top//3).click()
             scene.wait_for(state='detached')
         tab.locator('body[data-akv]').wait_for()
     with tempfile.TemporaryDirectory() as data:
         with Served(pilot/'page', data) as served: in_browser(work)
         back = read_pilot(project, data)
     found = back.looks[['x', 'y']].to_numpy()
-    if back.notes or len(back.judgements) + len({view['scene'] for view in views if view['task'] == 'bubbles'}) != len(views) or (plan['mode'] == 'click' and (
-            len(found) != len(clicks) or any(abs(a - x) > close or abs(b - y) > close for (a, b), (x, y, close) in zip(found, clicks)))):
-        raise PageError(f'the data are not what was done on the page: {len(found)} of {len(clicks)} clicks, {len(back.judgements)} judgements. {" ".join(back.notes)}')
+    far = [i for i, ((x, y), (a, b, near)) in enumerate(zip(found, clicks)) if max(abs(x - a), abs(y - b)) > near]
+    lost = plan['mode'] == 'click' and (far or len(found) != len(clicks))
+    if lost or back.notes or len(back.judgements) != sum(view['task'] == 'edited' for view in views):
+        raise PageError(f'the data are not what was done on the page: {len(found)} of {len(clicks)} clicks, {len(far)} elsewhere, '
+                        f'{len(back.judgements)} judgements. {" ".join(back.notes)}')
     return back
 
 # %% ../../nbs/evidence/06_pilot.ipynb #7c27bebe
@@ -362,7 +404,9 @@ def write_pilot(
         write_table(data.looks, place/'looks.csv')
         plain = data.looks[data.looks['variant'].isin(untouched)]
         stimuli = [scene_name(video_id, n) for video_id, n in zip(plain['video_id'], plain['scene_number'])]
-        if len(plain): write_table(plain.assign(stimulus=stimuli, unit='pixels', frame='picture')[['participant', 'stimulus', 'x', 'y', 'start_s', 'duration_s', 'unit', 'frame']], place/'attention.csv')
+        plain = plain.assign(stimulus=stimuli, unit='pixels', frame='picture')
+        columns = ['participant', 'stimulus', 'x', 'y', 'start_s', 'duration_s', 'unit', 'frame']
+        if len(plain): write_table(plain[columns], place/'attention.csv')
     if len(data.judgements):
         write_table(data.judgements, place/'judgements.csv')
         try: write_table(naturalness(data.judgements, untouched), place/'naturalness.csv')
