@@ -40,28 +40,30 @@ def _modules(folder): # where the packages lie in a folder that a user names
         if not (found/name/'package.json').is_file(): raise PageError(f'{found}: no {name}; run there: {npm_command()}')
         there = str(read_json(found/name/'package.json').get('version'))
         if there.split('.')[0] != version.split('.')[0]:
-            raise PageError(f'{found/name}: version {there}; akv needs {version.split(".")[0]}, best {version}; run there: {npm_command()}')
+            raise PageError(f'{found/name}: version {there}; akv needs {version.split(".")[0]}, best {version}; '
+                            f'run there: {npm_command()}')
     return found
 
 def put_jspsych(
     page,          # the page's folder
     source=None,   # 'cdn': participants' browsers fetch it; a folder with jsPsych; None: from npm
 )->str:            # HTML: the lines of the page's head that load it
-    "Put jsPsych into `page/jspsych`, or name where it is fetched. Raises `PageError` where neither npm nor the folder has it."
-    def tag(name, address): return (f'<link rel="stylesheet" href="{address}">' if name.endswith('.css') else f'<script src="{address}"></script>')
+    "Put jsPsych into `page/jspsych`, or name where it is fetched. Raises `PageError` where it is not to be had."
+    def tag(name, address):
+        if name.endswith('.css'): return f'<link rel="stylesheet" href="{address}">'
+        return f'<script src="{address}"></script>'
     if source == 'cdn':
         owner = {name: name if name in JSPSYCH else 'jspsych' for name in _FILES}
         return '\n'.join(tag(name, f'{CDN}/{owner[name]}@{JSPSYCH[owner[name]]}/{path}') for name, path in _FILES.items())
     with tempfile.TemporaryDirectory() as scratch:
         if source is None:
-            if not shutil.which('npm'):
-                raise PageError(f"jsPsych is not here and npm is not installed: on a machine with npm run `{npm_command()}` in an empty folder, and give that "
-                                "folder (jspsych='DIR'); or jspsych='cdn', and every participant's browser fetches it")
-            done = subprocess.run([*npm_command().split(), '--prefix', scratch, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'],
-                                  capture_output=True, text=True, cwd=scratch, stdin=subprocess.DEVNULL)
-            if done.returncode:
-                raise PageError(f"npm could not fetch jsPsych ({done.stderr.strip().splitlines()[0] if done.stderr.strip() else done.returncode}); "
-                                f"where there is a network run `{npm_command()}` in an empty folder, and give that folder (jspsych='DIR'); or jspsych='cdn'")
+            cure = (f"run `{npm_command()}` in an empty folder where there is npm and a network, and give that folder "
+                    "(jspsych='DIR'); or jspsych='cdn', and every participant's browser fetches it")
+            if not shutil.which('npm'): raise PageError(f'jsPsych is not here and npm is not installed: {cure}')
+            done = subprocess.run([*npm_command().split(), '--ignore-scripts', '--no-audit', '--no-fund'], cwd=scratch,
+                                  capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            said = next(iter(done.stderr.strip().splitlines()), f'it ended with {done.returncode}')
+            if done.returncode: raise PageError(f'npm could not fetch jsPsych ({said}): {cure}')
             source = scratch
         modules, lines = _modules(Path(source)), []
         for name, path in _FILES.items():
@@ -73,12 +75,14 @@ def put_jspsych(
     return '\n'.join(lines)
 
 # %% ../../nbs/evidence/00_served.ipynb #ea9d8d14
-TEXTS = dict(participant='Your participant code', unknown='This code is not in the list. Please check it, or ask the person in charge.', next='Continue',
-             start='Start', loading='Loading …', skip='Skip', go='Play', failure='This video cannot be shown. We go on with the next one.',
-             saving='Saving …', thanks='Thank you. That was all.\nYou may close this window.', download='Save my answers again',
-             not_sent='Your answers were saved as a file in the downloads of this computer. Please give it to the person in charge.')
-WAITING = ('Loading … If this stays, the page was opened as a file. Browsers show it only from a server: a web host, or one command in this folder: '
-           'python -m http.server --bind 127.0.0.1')
+TEXTS = dict(
+    participant='Your participant code', unknown='This code is not in the list. Please check it, or ask the person in charge.',
+    next='Continue', start='Start', loading='Loading …', skip='Skip', go='Play', saving='Saving …',
+    failure='This video cannot be shown. We go on with the next one.',
+    thanks='Thank you. That was all.\nYou may close this window.', download='Save my answers again',
+    not_sent='Your answers were saved as a file in the downloads of this computer. Please give it to the person in charge.')
+WAITING = ('Loading … If this stays, the page was opened as a file. Browsers show it only from a server: a web host, or one '
+           'command in this folder: python -m http.server --bind 127.0.0.1')
 
 def page_texts(
     texts=None,  # {name: words} that differ from `TEXTS`
@@ -97,18 +101,21 @@ def write_page(
 )->Path:             # the folder
     "Write a page: index.html, its scripts and style, and jsPsych. Raises `PageError` as `put_jspsych`."
     page, static = Path(page), Path(akv.__file__).parent/'static'
-    if not re.fullmatch(r'[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*', language): raise PageError(f'language {language!r}: should be as en or de-AT')
+    if not re.fullmatch(r'[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*', language):
+        raise PageError(f'language {language!r}: should be as en or de-AT')
     library = put_jspsych(page, source)
     names = ['session.js', 'experiment.css', *(['clip.js'] if script == 'experiment.js' else ['bubbles.js']), script]
     for name in names: write_text(page/name, (static/name).read_text(encoding='utf-8'))
     frame = Template((static/'experiment.html').read_text(encoding='utf-8'))
-    write_text(page/'index.html', frame.substitute(language=language, title=html.escape(title), library=library, script=script, waiting=html.escape(WAITING)))
+    words = dict(language=language, title=html.escape(title), library=library, script=script, waiting=html.escape(WAITING))
+    write_text(page/'index.html', frame.substitute(words))
     return page
 
 # %% ../../nbs/evidence/00_served.ipynb #717a9296
 LIMIT = 20_000_000   # bytes of one session's data: some hundred times what a long session sends
 _NAME = re.compile(r'[\w-][\w.-]{0,120}\.(json|csv)')
-_KINDS = {'.js': 'text/javascript', '.json': 'application/json', '.html': 'text/html; charset=utf-8', '.css': 'text/css', '.mp4': 'video/mp4',
+_KINDS = {'.js': 'text/javascript', '.json': 'application/json', '.html': 'text/html; charset=utf-8', '.css': 'text/css',
+          '.mp4': 'video/mp4',
           '.png': 'image/png', '.jpg': 'image/jpeg', '.csv': 'text/csv'}
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,13 +139,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.here(): return self.answer(HTTPStatus.FORBIDDEN)
         parts = [part for part in unquote(urlsplit(self.path).path).split('/') if part] or ['index.html']
         path = self.server.page.joinpath(*parts)
-        inside = not any(part.startswith('.') or '\\' in part or '\0' in part for part in parts)
-        if not inside or not path.is_file() or not path.resolve().is_relative_to(self.server.page.resolve()): return self.answer(HTTPStatus.NOT_FOUND)
-        kind, size = _KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or 'application/octet-stream', path.stat().st_size
+        plain = not any(part.startswith('.') or '\\' in part or '\0' in part for part in parts)
+        if not plain or not path.is_file() or not path.resolve().is_relative_to(self.server.page.resolve()):
+            return self.answer(HTTPStatus.NOT_FOUND)
+        kind = _KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or 'application/octet-stream'
+        size = path.stat().st_size
         headers = [('Accept-Ranges', 'bytes'), *([('X-Akv-Data', 'data')] if self.server.data else [])]
         part = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range', ''))
         first, last = (int(part[1]), min(int(part[2] or size), size - 1)) if part else (0, size - 1)
-        if part and first > last: return self.answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=[('Content-Range', f'bytes */{size}')])
+        if part and first > last:
+            return self.answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=[('Content-Range', f'bytes */{size}')])
         with path.open('rb') as file:
             file.seek(first)
             body = file.read(last - first + 1)
@@ -152,15 +162,15 @@ class _Handler(BaseHTTPRequestHandler):
         size, kind = self.headers.get('Content-Length', ''), self.headers.get('Content-Type', '').split(';')[0]
         if not self.here() or not self.server.data: return self.answer(HTTPStatus.FORBIDDEN)
         if place != 'data' or not _NAME.fullmatch(name): return self.answer(HTTPStatus.NOT_FOUND)
-        if kind != {'json': 'application/json', 'csv': 'text/csv'}[name.rpartition('.')[2]]: return self.answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        if kind != _KINDS[f'.{name.rpartition(".")[2]}']: return self.answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         if not size.isdecimal(): return self.answer(HTTPStatus.LENGTH_REQUIRED)
         if int(size) > self.server.limit: return self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             text = self.rfile.read(int(size)).decode()
             if kind == 'application/json' and not isinstance(json.loads(text), list): raise ValueError
         except (ValueError, RecursionError): return self.answer(HTTPStatus.BAD_REQUEST)
-        with self.server.lock:                               # names differ by more than case or spelling, whatever the file system makes of them
-            key = unicodedata.normalize('NFC', name).casefold()
+        with self.server.lock:
+            key = unicodedata.normalize('NFC', name).casefold()              # one file, for some file systems
             if key not in self.server.written and (self.server.data/name).exists(): return self.answer(HTTPStatus.CONFLICT)
             self.server.written.add(key)
             try: write_text(self.server.data/name, text)
@@ -177,7 +187,8 @@ class Served:
     ):
         if not (Path(page)/'index.html').is_file(): raise PageError(f'{page}: no page there (index.html)')
         try: self.server = ThreadingHTTPServer(('127.0.0.1', port), _Handler)
-        except (OSError, OverflowError) as error: raise PageError(f'port {port}: cannot be used ({error}); name another, or 0 for any') from None
+        except (OSError, OverflowError) as error:
+            raise PageError(f'port {port}: cannot be used ({error}); name another, or 0 for any') from None
         self.server.page, self.server.data, self.server.limit = Path(page), Path(data) if data else None, limit
         self.server.written, self.server.lock, self.server.daemon_threads = set(), threading.Lock(), True
         self.address = f'http://127.0.0.1:{self.server.server_port}/'
@@ -208,8 +219,8 @@ def serve(
 
 # %% ../../nbs/evidence/00_served.ipynb #4789e9c3
 CHROMIUM = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
-_QUIET = ('--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync --disable-component-update '
-          '--disable-dev-shm-usage --autoplay-policy=no-user-gesture-required').split()
+_QUIET = ('--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync '
+          '--disable-component-update --disable-dev-shm-usage --autoplay-policy=no-user-gesture-required').split()
 
 def browser_missing(
 )->str: # '' where nothing is missing
@@ -222,11 +233,13 @@ def in_browser(
     size=(1280, 800),  # of the window, pixels
     timeout_s=30,      # for each step of `work`, seconds
 ):                     # what `work` gives
-    "Do something on a page of a browser without a window. Raises `PageError` where there is none, or the page reports an error of its script."
+    "Do something on a page of a browser without a window. Raises `PageError` where there is none, or a script stops."
     if browser_missing(): raise PageError(f'not tried in a browser, as this machine lacks {browser_missing()}')
     def run():
-        with importlib.import_module('playwright.sync_api').sync_playwright() as playwright:     # not required: found missing above
-            program = playwright.chromium.launch(executable_path=next(filter(None, map(shutil.which, CHROMIUM))), args=_QUIET)
+        playwright = importlib.import_module('playwright.sync_api')                      # is not required, as said above
+        with playwright.sync_playwright() as driver:
+            path = next(filter(None, map(shutil.which, CHROMIUM)))
+            program = driver.chromium.launch(executable_path=path, args=_QUIET)
             try:
                 page, faults = program.new_page(viewport=dict(width=size[0], height=size[1])), []
                 page.set_default_timeout(timeout_s*1000)
@@ -235,4 +248,4 @@ def in_browser(
                 finally:                    # an error of the page's script is why what is waited for does not come
                     if faults: raise PageError(f'the page stopped with an error: {faults[0]}')
             finally: program.close()
-    with ThreadPoolExecutor(1) as pool: return pool.submit(run).result()       # a notebook's own thread has a loop, where playwright refuses to run
+    with ThreadPoolExecutor(1) as pool: return pool.submit(run).result()      # not in a notebook's thread, which has a loop
