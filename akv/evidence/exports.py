@@ -168,6 +168,7 @@ One participant:  index.html?participant={first}; without that, the page asks fo
 
 Who sees what stands in timeline.json, with codes for the clips; which variant a code is, only in key.csv, which does
 not belong on the host. Tested in Chromium, from start to data file (akv's tests; `akv export --preflight` does it here).
+jsPsych itself is by de Leeuw, Gilbert and Luchterhandt (2023), Journal of Open Source Software 8(85), 5351; MIT licence.
 ''')
 
 # %% ../../nbs/evidence/05_exports.ipynb #3de06540
