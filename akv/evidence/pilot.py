@@ -199,7 +199,7 @@ def simulate_pilot(
 class PilotData:
     "What people did in a pilot."
     looks: object      # DataFrame: participant, video_id, variant, scene_number, x, y, start_s, duration_s;
-                       # x and y in pixels of the scene image
+                       # x and y in pixels of the scene image; simulated where a viewer is
     judgements: object # DataFrame: participant, video_id, variant, scene_number, position, rating (1 to 4 or 2), rt_s
     notes: list        # sentences: what was left out
 
@@ -248,7 +248,7 @@ def read_pilot(
     import pandas as pd
     pilot = (project if isinstance(project, Project) else Project(project)).root/'outputs/pilot'
     folder = Path(folder) if folder else pilot/'sessions'
-    files, found, notes, looks, judgements, failed = sorted(folder.glob('[!.]*.json')), {}, [], [], [], []
+    files, found, notes, looks, judgements, failed, simulated = sorted(folder.glob('[!.]*.json')), {}, [], [], [], [], []
     if not files: raise TableError(f'{folder}: no session there (*.json)')
     plan, key = _plan_and_key(pilot)
     for path in files:
@@ -259,6 +259,7 @@ def read_pilot(
         notes += [f'{other.name}: another session of {name}, who has seen the scenes; left out.'
                   for other, _ in sessions if other != path]
         planned = len(plan['participants'][name])
+        if views and views[0].get('session') == 'simulated': simulated.append(name)
         if len(views) < planned: notes.append(f'{path.name}: {name} did {len(views)} of {planned} scenes.')
         for trial in views:
             cell = key[trial['scene']]
@@ -278,7 +279,11 @@ def read_pilot(
                 fault = f'{path}: position {trial["position"]} does not hold a trial of the page; restore the file'
                 raise TableError(fault) from None
     for fault in sorted(set(failed)): notes.append(f'{failed.count(fault)} left out: {fault}.')
-    return PilotData(pd.DataFrame(looks, columns=_LOOKS), pd.DataFrame(judgements, columns=_JUDGEMENTS), notes)
+    looks, judgements = pd.DataFrame(looks, columns=_LOOKS), pd.DataFrame(judgements, columns=_JUDGEMENTS)
+    if simulated:
+        notes.append(f'{len(simulated)} of {len(found)} viewers are simulated: their rows say so in the column simulated.')
+        for table in (looks, judgements): table['simulated'] = table['participant'].isin(simulated).astype(int)
+    return PilotData(looks, judgements, notes)
 
 # %% ../../nbs/evidence/06_pilot.ipynb #2293af97
 @dataclass(frozen=True)
@@ -345,6 +350,7 @@ def naturalness(
     if plain.all() or not plain.any():
         raise TableError(f'the judgements are all of {"untouched" if plain.all() else "edited"} scenes: nothing to compare')
     scenes = judgements['video_id'].astype(str) + '\n' + judgements['scene_number'].astype(str)
+    made_up = 'simulated viewers' if 'simulated' in judgements and judgements['simulated'].astype(int).any() else ''
     middle, rows = 2.5 if judgements['rating'].max() > 2 else 1.5, []
     variants = list(judgements['variant'][~plain].unique())
     for variant in [*variants, *(['all edited'] if len(variants) > 1 else [])]:
@@ -355,6 +361,7 @@ def naturalness(
             codes = [pd.factorize(column[part])[0] for column in (judgements['participant'], scenes)]
             rating = judgements['rating'][part].to_numpy(float)
             row |= _told_apart(rating, edited[part].to_numpy(), *codes, middle)
+        row['note'] = '; '.join(filter(None, [made_up, row['note']]))
         rows.append(row)
     return pd.DataFrame(rows)
 
