@@ -3,10 +3,12 @@
 The syntax of JavaScript is checked by Node.js, or by the browser of the widgets' tests, whichever is there. The rest needs
 no more than Python: a small reader of JavaScript (`words`) that knows comments, texts, templates and regular expressions.
 """
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import tinycss2
@@ -20,8 +22,11 @@ KEYWORDS = set('''async await break case catch class const continue default dele
     function get if import in instanceof let new null of return set static super switch this throw true try typeof undefined
     var void while yield'''.split())
 # what every browser has, and is used here: a name that is misspelt is none of them
-BROWSER = set('''Array Blob Map Math Node Number Object Path2D Promise ResizeObserver Set String URL cancelAnimationFrame
-    clearTimeout createImageBitmap document performance requestAnimationFrame setTimeout window'''.split())
+BROWSER = set('''Array Blob Date Error Image Infinity Map Math Node Number Object Path2D Promise ResizeObserver Set String URL
+    URLSearchParams Uint32Array cancelAnimationFrame clearInterval clearTimeout createImageBitmap document encodeURIComponent fetch
+    performance requestAnimationFrame setInterval setTimeout window'''.split())
+# jsPsych, which the pages of experiments load before akv's own scripts
+LIBRARY = set('''initJsPsych jsPsychFullscreen jsPsychHtmlButtonResponse jsPsychModule jsPsychPreload jsPsychSurveyHtmlForm'''.split())
 TOKEN = re.compile(r'''(?P<skip>\s+|//[^\n]*|/\*.*?\*/)|(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<template>`)
     |(?P<name>[A-Za-z_$][\w$]*)|(?P<number>\d[\w.]*|\.\d\w*)|(?P<other>=>|\?\.|\.\.\.|.)''', re.S | re.X)
 REGEX = re.compile(r'/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/[a-z]*')
@@ -68,13 +73,13 @@ def names_in(tokens):
         if token in (')', ']', '}'):
             first = groups.pop()
             head, word = tokens[first - 2:first], tokens[first - 1] if first else ''
-            method = is_name(word) and after == '{' and tokens[first - 2] in ('{', ',', 'async')     # { render() {} }
+            method = is_name(word) and after == '{' and tokens[first - 2] in ('{', ',', '}', 'async')     # { render() {} }
             if token == ')' and (after == '=>' or 'function' in head or word == 'catch' or method): parameters(tokens[first:i])
             if token != ')' and (after == '=' or word in ('const', 'let', 'var')): parameters(tokens[first:i])
         if not is_name(token) or before in ('.', '?.'): continue
-        if before in ('const', 'let', 'var', 'function', 'class') or after == '=>': declared.add(token)
+        if before in ('const', 'let', 'var', 'function', 'class', 'import') or after == '=>': declared.add(token)
         if before == ',' and after in ('=', ',', ';') and not in_brackets(tokens, i): declared.add(token)
-        if before in ('{', ',') and after == '(' and tokens[closing(tokens, i + 1) + 1] == '{': declared.add(token)   # a method
+        if before in ('{', ',', '}') and after == '(' and tokens[closing(tokens, i + 1) + 1] == '{': declared.add(token)   # a method
         if after == ':' and before in ('{', ','): continue                                     # a key
         used.append(token)
     return declared, set(used)
@@ -100,7 +105,7 @@ def in_brackets(tokens, i):
 
 def undeclared(source):
     declared, used = names_in(words(source)[0])
-    return sorted(used - declared - BROWSER)
+    return sorted(used - declared - BROWSER - LIBRARY)
 
 
 def test_there_are_files(): assert SCRIPTS and STYLES
@@ -119,6 +124,12 @@ def test_every_name_is_declared(path):
     assert not missing, f'{path.name} uses {missing}, which neither it nor a browser declares'
 
 
+def inlined(path):
+    "A script with the scripts that it imports put in as addresses, so that it is whole."
+    def address(match): return json.dumps('data:text/javascript,' + quote(inlined(path.with_name(match[1]))))
+    return re.sub(r'(?<=from )"\./([\w.]+)"', address, path.read_text(encoding='utf-8'))
+
+
 @pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.name)
 def test_script_has_no_error_of_syntax(path, tmp_path):
     "As a module, which is how the notebook loads it."
@@ -130,9 +141,10 @@ def test_script_has_no_error_of_syntax(path, tmp_path):
         assert done.returncode == 0, done.stderr
     elif not browser.missing():
         with browser.browser() as program:
-            load = '''source => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
-                .then(module => Object.keys(module)).catch(error => String(error))'''
-            assert program.new_page().evaluate(load, source) == ['default']
+            load = '''source => { window.jsPsychModule = { ParameterType: {} }
+                return import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
+                    .then(module => Object.keys(module)).catch(error => String(error)) }'''
+            assert program.new_page().evaluate(load, inlined(path)) == ['default']
     else: pytest.skip('neither Node.js nor a browser is installed')
 
 
@@ -161,11 +173,11 @@ def faults_of(style):
 
 @pytest.mark.parametrize('path', STYLES, ids=lambda path: path.name)
 def test_style_is_well_formed_and_used(path):
-    "A class stands in a script or a module, too: a rule that nothing can meet is dead."
+    "A class stands in a script or a module, too, or is jsPsych's: a rule that nothing can meet is dead."
     wrong, classes = faults_of(path.read_text(encoding='utf-8'))
     assert not wrong, wrong
     known = ''.join(one.read_text(encoding='utf-8') for one in [*SCRIPTS, *STATIC.glob('*.html'), *PACKAGE.rglob('*.py')])
-    dead = [name for name in classes if not re.search(rf'(?<![\w-]){re.escape(name)}(?![\w-])', known)]
+    dead = [name for name in classes if not name.startswith('jspsych-') and not re.search(rf'(?<![\w-]){re.escape(name)}(?![\w-])', known)]
     assert classes and not dead, f'{path.name}: nothing has the class {dead}'
 
 
