@@ -27,7 +27,7 @@ from .evidence.people import people_words, read_people_doses
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .sources.areas import areas_left_out
-from .check import FLAGGED, read_area_shares, read_check, VERDICTS
+from .check import FLAGGED, read_area_shares, read_check, SIMULATED, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
@@ -237,7 +237,7 @@ def _number_table(ad):
     columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline', "in people's terms",
                *witnesses.values(), 'change outside', 'region', 'energy', 'verdict']
     measured = 'delivered_alpha_people' in ad.check and ad.check['delivered_alpha_people'].notna().any()
-    if measured: columns.insert(columns.index("in people's terms") + 1, 'people measured')
+    if measured: columns.insert(columns.index("in people's terms") + 1, 'simulated people' if SIMULATED in ad.check else 'people measured')
     asked = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].asked]
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
@@ -372,7 +372,7 @@ def _page(project, settings, check, faults):
     return _from_template(
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
         ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)),
-        measured="what people's own looking says of them stands above" if people else 'no people have seen these edits',
+        measured="what people's own looking says of them stands above" if people and SIMULATED not in check else 'no people have seen these edits',
         faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
         feather=100*d.feather, pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',

@@ -43,7 +43,9 @@ def polygons_of(
         size = cv2.contourArea(ring)
         holes = [straight[j] for j in range(len(straight)) if tree[0, j, 3] == i and len(straight[j]) > 2]
         for hole in sorted(holes, key=cv2.contourArea, reverse=True): ring = _cut_to(ring, hole)
-        found.append((size, (ring + .5) / 2))
+        ring, edge = (ring + .5) / 2, np.array(fine.shape[::-1]) / 2
+        ring = np.where(ring == .25, 0, np.where(ring == edge - .25, edge, ring))     # to the picture's edge
+        found.append((size, ring))
     return [ring for _, ring in sorted(found, key=lambda part: -part[0])]
 
 def without(
@@ -173,7 +175,7 @@ def areas_picture(
     import matplotlib.pyplot as plt
     from akv.media.decoding import read_frames
     shown = read_frames(project.source_video(areas.video_id), frames)
-    fig, axes = plt.subplots(1, len(frames), figsize=(1.6 * len(frames), 1.6 * areas.size[1] / areas.size[0]), dpi=60,
+    fig, axes = plt.subplots(1, len(frames), figsize=(1.2 * len(frames), 1.2 * areas.size[1] / areas.size[0]), dpi=60,
                              squeeze=False, layout='constrained')
     for ax, frame in zip(axes[0], frames):
         ax.imshow(shown[frame]); ax.set_axis_off(); ax.set_title(f'frame {frame}', fontsize=8)
@@ -314,6 +316,7 @@ def tobii_areas(
         for row in rows.itertuples():
             if last is not None and row.frame != last.frame + 1: key(last.end_s, ring, False)
             ring = _with_corners(row.polygon, count, start)
+            if last is None and row.start_s > 0: key(0, ring, False)
             key(row.start_s, ring, True)
             start, last = ring[0], row
         key(last.end_s, ring, False)
@@ -336,8 +339,9 @@ in the same places.
 - `VIDEO.json`: for Tobii Pro Lab, in pixels of the video, without the rest.
 {ias}
 Areas: product (its mask), placebo (where the placebo changes pixels), your own areas, rest (all else in the picture). Outlines were
-straightened by at most {tolerance:g} pixels. Parts of an area are polygons of their own; a hole is joined to the outline by a cut
-(there and back along one line), which no test of inside or outside counts. {rest}
+straightened by no more than {tolerance:g} px. Parts of an area are polygons of their own; a hole is joined to the outline by a cut
+(there and back along one line), which no test of inside or outside counts.
+{rest}
 
 Not checked against the programs, since none was at hand: that Pro Lab imports the JSON (its fields are those of Pro Lab's
 export as GazePlotter reads them; how a vertex is spelt, the numbers Version and MediaType, and how many key frames and corners it takes are

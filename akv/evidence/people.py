@@ -334,7 +334,7 @@ def _dose(cells, x, half=False):
     viewers, of_ads = spread(cells.viewer), n_ads >= FEW_ADS
     if of_ads:
         ads, pairs = spread(cells.ad), spread(cells.viewer * len(cells.ads) + cells.ad)
-        variance, df = max(viewers + ads - pairs, min(viewers, ads) / 2), min(n_viewers, n_ads) - 1
+        variance, df = max(viewers + ads - pairs, min(viewers, ads)), min(n_viewers, n_ads) - 1
     else: variance, df = viewers, min(in_arm) - 1
     if not np.isfinite(variance):
         return Dose(float(value), note='it hangs on one viewer or one ad: without, nobody looked at the product; no interval')
@@ -457,15 +457,16 @@ def read_people_doses(
     return PeopleDoses(table, pd.DataFrame(facts.pop('slopes', [])), facts)
 
 def people_words(
-    doses,  # PeopleDoses
-)->list:    # of sentences
+    doses,     # PeopleDoses
+    each=True, # also a sentence for each variant, over all ads
+)->list:       # of sentences
     "What people's looking says, in sentences; that viewers were simulated is said first."
     facts, whole = doses.facts, doses.table[(doses.table['video_id'] == '') & (doses.table['scene_number'] == 0)]
     simulated = bool(facts.get('simulated')) or bool(doses.table['simulated'].any())
     ads = facts.get('ads', 0)
     words = [("These viewers are simulated: no person looked, and the figures show the method alone." if simulated else ''),
              f"{facts.get('viewers', '?')} {'simulated ' * simulated}viewers looked at variants of {ads} ad{'s' * (ads != 1)}."]
-    for row in whole.itertuples():
+    for row in whole.itertuples() if each else ():
         said = f"the odds of their looking at the product were {row.delivered_alpha_people:.2f} times the baseline's"
         if not row.delivered_alpha_people > 0: said = f"the dose is not known ({row.note})"
         elif row.low > 0: said += (f" (95 % interval {row.low:.2f} to {row.high:.2f}, "
