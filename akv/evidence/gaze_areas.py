@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 import numpy as np
 from ..study.files import AkvError, notice, read_json, read_table, TableError, write_json, write_table, write_text
-from ..study.project import read_scenes, safe_id
+from ..study.project import read_scenes, safe_id, write_provenance
 from ..media.decoding import probe
 from ..sources.areas import follow_areas, read_areas, tell_areas
 from ..sources.fixations import Placement
@@ -380,4 +380,6 @@ def write_gaze_areas(
     rest = "pymovements and others that use boxes alone should leave out the rest, and a placebo on the background."
     files.append(write_text(folder/'README.md', _README.format(ads='\n'.join(ads), screen_table=screen_table, ias=ias,
                                                                tolerance=tolerance, rest=rest)))
+    where = dict(screen=placement.screen, picture=placement.picture) if placement else {}
+    write_provenance(folder, 'data/keyword_tracks, data/areas, outputs/edited_scenes/placebo', settings=dict(tolerance=tolerance) | where)
     return files
