@@ -23,10 +23,11 @@ from .sources.other_models import chosen_hash, chosen_model, witness_names
 from .editors.photometric import seen_in
 from .editors.scene_source import SceneSource
 from .sources.calibration import range_words
+from .evidence.people import people_words, read_people_doses
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .sources.areas import areas_left_out
-from .check import FLAGGED, read_area_shares, read_check, VERDICTS
+from .check import FLAGGED, read_area_shares, read_check, SIMULATED, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
 
@@ -235,10 +236,12 @@ def _number_table(ad):
     witnesses = _witnesses(ad.check)
     columns = ['variant', 'scene', 'asked', 'share before', 'after', 'delivered', 'against baseline', "in people's terms",
                *witnesses.values(), 'change outside', 'region', 'energy', 'verdict']
+    measured = 'delivered_alpha_people' in ad.check and ad.check['delivered_alpha_people'].notna().any()
+    if measured: columns.insert(columns.index("in people's terms") + 1, 'simulated people' if SIMULATED in ad.check else 'people measured')
     asked = [ad.rows[v, n] for v in VARIANTS for n in ad.scenes if (v, n) in ad.rows and ad.rows[v, n].asked]
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
-             _people(ad.check.loc[[r.Index]]),
+             _people(ad.check.loc[[r.Index]]), *([_digits(r.delivered_alpha_people)] if measured else []),
              *(_digits(getattr(r, c)) for c in witnesses), f"{r.background_max_abs:g}", _percent(r.region_area),
              _digits(r.edit_energy, 1), _badge(r.status)] for r in asked]
     return _html_table(rows, columns, columns[1:-1])
@@ -260,6 +263,21 @@ def _ad_html(ad):
                           frames=_frame_grid(ad), figures=f'<div class="pair">{"".join(figures)}</div>',
                           attention=_before_after(ad), areas=_areas_html(ad), motion=_motion_html(ad.check, ad.name),
                           numbers=_number_table(ad))
+
+# %% ../nbs/18_report.ipynb #c19ec899
+def _people_html(project, check):
+    "What people's looking says of the variants; nothing where nobody looked."
+    doses = read_people_doses(project)
+    if doses is None: return ''
+    columns = ['variant', 'ad', 'viewers', 'share under the baseline', 'under the variant', "people's alpha", '95 % interval', "the model's alpha"]
+    rows, table = [], doses.table[doses.table['scene_number'] == 0]
+    for variant in VARIANTS:
+        for row in sorted(table[table['variant'] == variant].itertuples(), key=lambda r: r.video_id):
+            asked = check[check['asked'] & (check['variant'] == variant) & ((check['video_id'] == row.video_id) | (row.video_id == ''))]
+            rows.append([variant_words(variant), escape(row.video_id) or '<b>all ads</b>', row.n_viewers, _percent(row.share_baseline), _percent(row.share),
+                         f'<b>{_digits(row.delivered_alpha_people)}</b>', f'{_digits(row.low)} to {_digits(row.high)}' if row.low == row.low else '–',
+                         _digits(asked['delivered_alpha_vs_baseline'].median())])
+    return '\n' + _from_template('report_people.html', words=' '.join(map(escape, people_words(doses))), table=_html_table(rows, columns, columns[2:]))
 
 # %% ../nbs/18_report.ipynb #d024d68d
 def _cards(check):
@@ -353,7 +371,8 @@ def _page(project, settings, check, faults):
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     return _from_template(
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
-        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids),
+        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)),
+        measured="what people's own looking says of them stands above" if people and SIMULATED not in check else 'no people have seen these edits',
         faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
         feather=100*d.feather, pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',
@@ -373,7 +392,7 @@ def make_report(
     faults = {video_id: text.replace(f'{project.root.absolute()}/', '').replace(f'{project.root}/', '')
               for video_id, text in (faults or {}).items()}
     finished = sorted((project.outputs/'.stages'/'run').glob('*.json'))
-    tables = [path for path in (project.left_out_csv, project.area_shares) if path.is_file()]
+    tables = [path for path in (project.left_out_csv, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json'))) if path.is_file()]
     areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
     key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
     if not again and cache.is_done('report', 'report', key): return project.report, False
