@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'CENSORED', 'Result', 'failed', 'two_arms', 'exact_fit', 'has_viewers', 'mixed_fit', 'cox_fit', 'is_censored',
-           'values_on_scale', 'by_ad', 'ad_effects', 'fit_contrast', 'gee_fit', 'second_opinions', 'leave_one_out']
+           'values_on_scale', 'by_ad', 'ad_effects', 'ads_differences', 'fit_contrast', 'gee_fit', 'second_opinions',
+           'leave_one_out']
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #5e1f2ff9
 import math
@@ -182,6 +183,12 @@ def ad_effects(
     return pd.DataFrame(dict(video_id=ads, estimate=estimate, se=se, low=estimate - 1.96 * se, high=estimate + 1.96 * se))
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #b0a7bf8c
+def ads_differences(rows, measure, scale, notes): # the mean over ads of their differences, as a paired t-test
+    gaps = ad_effects(rows, measure, scale).estimate.dropna()
+    if len(gaps) < 2 or gaps.std() == 0: return failed(scale, 'none', '; '.join([*notes, 'one ad only' if len(gaps) < 2 else 'all differences are alike']))
+    e = t_estimate(gaps.mean(), gaps.std() / math.sqrt(len(gaps)), len(gaps) - 1)
+    return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, scale, "mean of the ads' differences, t with ads - 1 df", notes)
+
 def fit_contrast(
     rows, # from `two_arms`
     measure:Measure,
@@ -198,13 +205,14 @@ def fit_contrast(
                 events, of = by_ad(rows, measure)
                 few, ads = min(events.sum(0).min(), (of - events).sum(0).min()), len(events)
                 if few < SMALL or ads < 2:
-                    why = f'only {few:.0f} events in one arm' if few < SMALL else 'one ad only: the result concerns this ad, no others'
+                    why = f'only {few:.0f} events in one arm' if few < SMALL else 'one ad only (the result concerns this ad, no others)'
                     r = exact_fit(events, of)
-                    return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model; it supposes the same effect in all ads', *r.notes])
+                    return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model (it supposes the same effect in all ads)', *r.notes])
             return mixed_fit(rows, rows[measure.column], {x: values}, x, trials, 'log odds')
         if measure.kind == 'time' and is_censored(rows): return cox_fit(rows, values)
         y, scale, notes = values_on_scale(rows, measure)
         if np.ptp(y) == 0: return failed(scale, 'none', 'all values are alike')
+        if x == 'side' and len(rows) == 2 * rows.video_id.nunique(): return ads_differences(rows, measure, scale, notes)   # cells: one row an ad and arm
         r = mixed_fit(rows, y, {x: values}, x, None, scale)
         return replace(r, notes=notes + r.notes)
     except (ModelError, np.linalg.LinAlgError, ZeroDivisionError) as error:
@@ -213,10 +221,7 @@ def fit_contrast(
         if measure.kind in ('count', 'binary'):
             r = exact_fit(*by_ad(rows, measure))
             return replace(r, notes=[f'the mixed model failed ({why}): the exact method takes its place, which supposes the same effect in all ads', *r.notes])
-        gaps = ad_effects(rows, measure, scale).estimate.dropna()
-        if len(gaps) < 2 or gaps.std() == 0: return failed(scale, 'none', f'not estimated: {why}')
-        e = t_estimate(gaps.mean(), gaps.std() / math.sqrt(len(gaps)), len(gaps) - 1)
-        return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, scale, "mean of the ads' differences, t with ads - 1 df", [f"the mixed model failed ({why}): the ads' differences take its place"])
+        return ads_differences(rows, measure, scale, [f"the mixed model failed ({why}): the ads' differences take its place"])
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #4f375636
 def gee_fit(
