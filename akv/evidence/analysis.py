@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTRAST_COLUMNS', 'dose_table', 'margin_bounds', 'fit_dose', 'fit_position', 'bootstrap_ads', 'Analysis',
-           'prior_scale', 'analyze', 'SimpleComparison', 'simple_comparison']
+           'prior_scale', 'one_contrast', 'analyze', 'SimpleComparison', 'simple_comparison']
 
 # %% ../../nbs/evidence/12_analysis.ipynb #e62922cf
 import math, re
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 import akv
-from .contrasts import ad_effects, by_ad, exact_fit, failed, fit_contrast, has_viewers, leave_one_out, mixed_fit, Result, second_opinions, two_arms, values_on_scale
+from .contrasts import ad_effects, by_ad, exact_fit, failed, fit_contrast, has_viewers, leave_one_out, mixed_fit, Result, scale_of, second_opinions, two_arms, values_on_scale
 from .design import cannot_test, planned_contrasts
 from .mixed import Estimate, ModelError, t_estimate
 from .outcomes import balance_table, Outcomes, read_numbers, read_outcomes
@@ -274,11 +274,10 @@ def _equivalence(r, margin, m, rows): # the row of the placebo's test
     if not r.se > 0: # an exact method: its 90 % interval within the margin
         exact = exact_fit(*by_ad(rows, m), level=.9)
         return out | dict(low90=exact.low, high90=exact.high, equivalent=bool(bound and -bound < exact.low and exact.high < bound))
-    e = Estimate(r.estimate, r.se, r.df, r.low, r.high, r.p)
     if not bound:
         inner = t_estimate(r.estimate, r.se, r.df, .9)
         return out | dict(low90=inner.low, high90=inner.high)
-    t = tost(e, bound)
+    t = tost(_estimate(r), bound)
     return out | dict(low90=t.low90, high90=t.high90, p_lower=t.p_lower, p_upper=t.p_upper, p=t.p, equivalent=t.equivalent)
 
 def prior_scale(
@@ -292,7 +291,44 @@ def prior_scale(
     if value is not None: return value
     return .2 if scale != 'points' else .2 * float(table[m.column].std())
 
-# %% ../../nbs/evidence/12_analysis.ipynb #26561ca5
+# %% ../../nbs/evidence/12_analysis.ipynb #966a2ad4
+def one_contrast(
+    table, # DataFrame of `Outcomes`
+    m, # Measure, its scale settled
+    planned:tuple, # (name, arm, reference, kind), from `planned_contrasts`
+    s:dict, # settings of `analyze`
+)->dict: # contrast (a row), equivalence (a row or None), ads (DataFrame or None), others (rows), position (a row or None)
+    "All that is asked of one contrast."
+    name, arm, reference, kind = planned
+    rows, gone = two_arms(table, m, arm, reference)
+    first, own = fit_contrast(rows, m), dict(outcome=m.name, contrast=name)
+    known, viewers = not math.isnan(first.estimate), 'participant' in rows
+    opinions, r = second_opinions(rows, m, first), first
+    if gone: r.notes.append(f'{len(gone)} ads lack one of the two arms')
+    if any(o.model.startswith('exact') for o in opinions): r.notes.append('more than half of the cells expect fewer than 5 events, so an exact odds ratio stands among the second opinions')
+    factor = bayes_factor(_estimate(r), prior_scale(s['prior'], m, r.scale, table)) if r.se > 0 and math.isfinite(r.estimate) else None
+    if s['peeked']: r = _anytime(r, rows.participant.nunique() if viewers else int(rows.impressions.sum()) if 'impressions' in rows else len(rows), s['peeked'])
+    row = own | dict(arm=arm, reference=reference, n_ads=rows.video_id.nunique(), n_viewers=rows.participant.nunique() if viewers else math.nan) | _plain(r) | dict(df=r.df,
+        bayes_factor=factor.factor if factor else math.nan, prior=f'{factor.prior} on {r.scale}' if factor else '', note='; '.join(r.notes))
+    out = dict(contrast=row | (_readable(rows, m, r, opinions) if known else {}), ads=None, position=None, notes=r.notes,
+               equivalence=own | _equivalence(first, s['margin'], m, rows) if kind == 'equivalence' else None)
+    if known:
+        ads = ad_effects(rows, m, r.scale)
+        if s['bootstrap']: opinions.append(replace(bootstrap_ads(ads, s['bootstrap'], s['seed']), scale=r.scale))
+        if s['leave_out'] and len(ads) > 2: ads = ads.merge(leave_one_out(rows, m))
+        out['ads'] = ads.assign(arm=arm, reference=reference, **own)
+        if 'position' in rows: out['position'] = own | _plain(fit_position(rows, m))
+    return out | dict(others=[own | _plain(o) for o in opinions if not math.isnan(o.estimate)])
+
+def _estimate(r): return Estimate(r.estimate, r.se, r.df, r.low, r.high, r.p)
+def _plain(r): return {k: v for k, v in asdict(r).items() if k not in ('df', 'notes')} | ({'note': '; '.join(r.notes)} if r.notes else {})
+
+# %% ../../nbs/evidence/12_analysis.ipynb #e83790a2
+_COLUMNS = {name: names.split() for name, names in dict(
+    ads='outcome contrast video_id estimate se low high alone alone_low alone_high', others='outcome contrast estimate se low high p scale model note',
+    equivalence='outcome contrast estimate low90 high90 margin bound p_lower p_upper p equivalent model', doses='outcome video_id variant log_alpha log_people estimate se',
+    dose_fits='outcome dose slope se low high p scale intercept model note', positions='outcome contrast estimate se low high p scale model note').items()}
+
 def analyze(
     outcomes, # `Outcomes`, or what `read_outcomes` takes: the path of engagement.csv, a DataFrame
     manifest=None, # outputs/variants/manifest.json: a path, or its content
@@ -301,7 +337,7 @@ def analyze(
     people=None, # outputs/people_doses.csv: a path, or a DataFrame
     measures=None, # names of the outcomes to analyse; None: all
     prior=None, # scale of the Bayes factors' Cauchy prior: a number, or {outcome: number}; None: see `prior_scale`
-    peeked:int=None, # where somebody looked before the data were complete and might have stopped: the number of viewers (of counts: impressions) in a contrast that was planned before the first look
+    peeked:int=None, # where somebody looked before the data were complete and might have stopped: how many viewers (of counts: impressions) in a contrast were planned before the first look
     leave_out:bool=True, # whether each contrast is estimated without each ad
     bootstrap:int=1000, # samples of the cluster bootstrap; 0: none
     seed:int=0, # of the bootstrap
@@ -313,60 +349,45 @@ def analyze(
     import pandas as pd
     if not isinstance(outcomes, Outcomes): outcomes = read_outcomes(outcomes, manifest, check=check, **options)
     elif options: raise SettingsError(f'{", ".join(options)}: for read_outcomes, which has read this table already')
-    if peeked is not None and (not isinstance(peeked, int) or peeked < 2): raise SettingsError(f'peeked={peeked!r}: give the number of viewers that was planned before the first look')
+    if peeked is not None and (isinstance(peeked, bool) or not isinstance(peeked, int) or peeked < 2): raise SettingsError(f'peeked={peeked!r}: give the number of viewers that was planned before the first look')
+    for given in (margin, prior):
+        odd = set(given) - {m.name for m in outcomes.measures} if isinstance(given, dict) else ()
+        if odd: raise SettingsError(f'a margin or prior for {", ".join(sorted(odd))}, which is no outcome; there are {", ".join(m.name for m in outcomes.measures)}')
     chosen = outcomes.measures if measures is None else [outcomes.measure(name) for name in measures]
-    if isinstance(margin, dict) and (odd := set(margin) - {m.name for m in outcomes.measures}): raise SettingsError(f'margin for {", ".join(sorted(odd))}, which is no outcome; there are {", ".join(m.name for m in outcomes.measures)}')
-    plan, notes = planned_contrasts(outcomes.variants), list(outcomes.notes)
+    settings = dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen], leave_out=leave_out, bootstrap=bootstrap, seed=seed)
+    plan, notes, table = planned_contrasts(outcomes.variants), list(outcomes.notes), outcomes.table
     untold = [v for v in outcomes.variants if not any(v in pair[1:3] for pair in plan)]
     if untold and len(outcomes.variants) > 1: notes.append(f'No contrast is planned with {", ".join(untold)}.')
-    ads_in = outcomes.table.video_id.nunique()
-    if ads_in < 6: notes.append(f'Only {ads_in} ad{"s" if ads_in > 1 else ""}: whether effects hold for other ads can hardly be told, and intervals with {max(ads_in - 1, 0)} degrees of freedom are wide.')
+    if (n := table.video_id.nunique()) < 6: notes.append(f'Only {n} ad{"s" if n > 1 else ""}: whether effects hold for other ads can hardly be told, and intervals with {max(n - 1, 0)} degrees of freedom are wide.')
     doses, delivered = (None, ['No manipulation check was given: nothing is said of the doses.']) if check is None else dose_table(check, people)
-    contrasts, equivalence, ads, others, dose_rows, dose_fits, positions = [], [], [], [], [], [], []
+    if margin is not None and 'placebo - baseline' not in [name for name, *_ in plan]: notes.append('A margin was given, and there is no placebo beside a baseline to test with it.')
+    if bootstrap and bootstrap < 100: raise SettingsError(f'bootstrap={bootstrap}: give 100 samples at least, better 1000, or 0 for none')
+    if people is not None and check is None: notes.append('People\'s doses are not used: they take a manipulation check, which says what scenes there are.')
+    contrasts, found, dose_fits = [], [], []
     for m in chosen:
-        for name, arm, reference, kind in plan:
-            rows, gone = two_arms(outcomes.table, m, arm, reference)
-            r, own = fit_contrast(rows, m), dict(outcome=m.name, contrast=name)
-            if gone: r.notes.append(f'{len(gone)} ads lack one of the two arms')
-            opinions = second_opinions(rows, m, r)
-            first, factor = r, None
-            if r.se > 0 and math.isfinite(r.estimate): factor = bayes_factor(Estimate(r.estimate, r.se, r.df, r.low, r.high, r.p), prior_scale(prior, m, r.scale, outcomes.table))
-            if peeked: r = _anytime(r, rows.participant.nunique() if 'participant' in rows else int(rows.impressions.sum()) if 'impressions' in rows else len(rows), peeked)
-            contrasts.append(own | dict(arm=arm, reference=reference, n_ads=rows.video_id.nunique(), n_viewers=rows.participant.nunique() if 'participant' in rows else math.nan,
-                                        **{k: v for k, v in asdict(r).items() if k not in ('notes',)}, bayes_factor=factor.factor if factor else math.nan, prior=f'{factor.prior} on {r.scale}' if factor else '', note='; '.join(r.notes))
-                             | (_readable(rows, m, r, opinions) if r.estimate == r.estimate else {}))
-            if kind == 'equivalence': equivalence.append(own | _equivalence(first, margin, m, rows))
-            if r.estimate == r.estimate:
-                one = ad_effects(rows, m, r.scale)
-                if bootstrap: opinions.append(replace(bootstrap_ads(one, bootstrap, seed), scale=r.scale))
-                if leave_out and len(one) > 2: one = one.merge(leave_one_out(rows, m))
-                ads.append(one.assign(**own))
-                if doses is not None and reference == 'baseline': dose_rows.append(one[['video_id', 'estimate', 'se']].assign(outcome=m.name, variant=arm))
-                if 'position' in rows:
-                    at = fit_position(rows, m)
-                    positions.append(own | _plain(at))
-            others += [own | _plain(o) for o in opinions if o.estimate == o.estimate]
-        family = [row for row, (*_, kind) in zip(contrasts[len(contrasts) - len(plan):], plan) if kind == 'difference']
+        m = replace(m, scale=scale_of(table, m))
+        own = [one_contrast(table, m, planned, settings) for planned in plan]
+        family = [c['contrast'] for c, (*_, kind) in zip(own, plan) if kind == 'difference']
         for row, p in zip(family, holm([row['p'] for row in family])): row['p_holm'] = p
-        if doses is not None:
-            for dose, column in (('model', 'log_alpha'), ('people', 'log_people')):
-                if not doses[column].notna().any(): continue
-                r, said = fit_dose(outcomes.table, m, doses, column)
-                if said: notes.append(f'{m.words}: {said}')
-                dose_fits.append(dict(outcome=m.name, dose=dose, slope=r.estimate, se=r.se, low=r.low, high=r.high, p=r.p, scale=r.scale, intercept=0., model=r.model, note='; '.join(r.notes)))
-    notes += [f'{_words(name)}: {text}.' for name in dict.fromkeys(r['outcome'] for r in contrasts)
-              for text in _by_text((_words(r['contrast']), n) for r in contrasts if r['outcome'] == name for n in r['note'].split('; ') if n)]
-    def frame(rows, columns=None): return pd.DataFrame(rows, columns=columns) if columns or rows else None
-    columns = dict(ads='outcome contrast video_id estimate se low high alone alone_low alone_high', others='outcome contrast estimate se low high p scale model',
-                   equivalence='outcome contrast estimate low90 high90 margin bound p_lower p_upper p equivalent model', doses='outcome video_id variant log_alpha log_people estimate se')
-    columns = {name: names.split() for name, names in columns.items()}
-    dosed = pd.concat(dose_rows).merge(doses, 'left', ['video_id', 'variant'])[columns['doses']] if dose_rows else None
-    return Analysis(contrasts=frame(contrasts, CONTRAST_COLUMNS), equivalence=frame(equivalence, columns['equivalence']), others=frame(others, columns['others']),
-                    ads=(pd.concat(ads, ignore_index=True) if ads else pd.DataFrame()).reindex(columns=columns['ads']), doses=dosed, dose_fits=frame(dose_fits), positions=frame(positions),
-                    balance=outcomes.cells().stack().rename('n').reset_index(), outcomes=outcomes, notes=notes, delivered=delivered,
-                    settings=dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen], leave_out=leave_out, bootstrap=bootstrap, seed=seed))
-
-def _plain(r): return {k: v for k, v in asdict(r).items() if k not in ('df', 'notes')} | ({'note': '; '.join(r.notes)} if r.notes else {})
+        found += own
+        notes += [f'{m.words}: {text}.' for text in _by_text((_words(c['contrast']['contrast']), note) for c in own for note in c['notes'])]
+        for dose, column in (('model', 'log_alpha'), ('people', 'log_people')):
+            if doses is None or not doses[column].notna().any(): continue
+            r, said = fit_dose(table, m, doses, column)
+            if said: notes.append(f'{m.words}: {said}')
+            dose_fits.append(dict(outcome=m.name, dose=dose, slope=r.estimate, intercept=0.) | _plain(r))
+    def frame(name, rows): return pd.DataFrame(rows, columns=_COLUMNS[name])
+    ads = pd.concat([c['ads'] for c in found if c['ads'] is not None] or [pd.DataFrame()], ignore_index=True)
+    dosed = None
+    if doses is not None and len(ads):
+        of = {(id_key(r.video_id), r.variant): (r.log_alpha, r.log_people) for r in doses.itertuples()}
+        dosed = ads[ads.reference == 'baseline'].rename(columns=dict(arm='variant')).reset_index(drop=True)
+        dosed[['log_alpha', 'log_people']] = [of.get((id_key(v), a), (math.nan, math.nan)) for v, a in zip(dosed.video_id, dosed.variant)]
+        dosed = dosed[_COLUMNS['doses']]
+    positions = [c['position'] for c in found if c['position'] is not None]
+    return Analysis(contrasts=pd.DataFrame([c['contrast'] for c in found], columns=CONTRAST_COLUMNS), equivalence=frame('equivalence', [c['equivalence'] for c in found if c['equivalence']]),
+                    ads=ads.reindex(columns=_COLUMNS['ads']), others=frame('others', [o for c in found for o in c['others']]), doses=dosed, dose_fits=frame('dose_fits', dose_fits) if dose_fits else None,
+                    positions=frame('positions', positions) if positions else None, balance=outcomes.cells().stack().rename('n').reset_index(), outcomes=outcomes, notes=notes, delivered=delivered, settings=settings)
 
 # %% ../../nbs/evidence/12_analysis.ipynb #c093f60a
 @patch

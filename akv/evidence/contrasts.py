@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'CENSORED', 'Result', 'failed', 'two_arms', 'exact_fit', 'has_viewers', 'mixed_fit', 'cox_regression',
-           'cox_fit', 'is_censored', 'values_on_scale', 'by_ad', 'ad_effects', 'ads_differences', 'fit_contrast',
-           'gee_fit', 'second_opinions', 'leave_one_out']
+           'cox_fit', 'is_censored', 'scale_of', 'values_on_scale', 'by_ad', 'ad_effects', 'ads_differences',
+           'fit_contrast', 'gee_fit', 'second_opinions', 'leave_one_out']
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #5e1f2ff9
 import math
@@ -168,22 +168,30 @@ CENSORED = .05 # share of views to the end of the ad from which watch time is an
 def is_censored(rows)->bool: # whether so many watch to the end that it matters
     return 'length_s' in rows and rows.length_s.notna().all() and bool((rows.watch_time >= rows.length_s * .999).mean() > CENSORED)
 
+def scale_of(
+    rows, # DataFrame: all arms of an outcome, so that its contrasts have one scale
+    measure:Measure,
+)->str: # 'log odds', 'log seconds', 'log hazard' or 'points'
+    "The scale on which an outcome is analysed."
+    if measure.scale: return measure.scale
+    if measure.kind in ('count', 'binary'): return 'log odds'
+    if measure.kind == 'time': return 'log hazard' if is_censored(rows) else 'log seconds'
+    y = rows[measure.column].dropna()
+    return 'log odds' if measure.kind in ('share', 'rate') and ((y > 0) & (y < 1)).all() else 'points'
+
 def values_on_scale(
     rows,
     measure:Measure,
 )->tuple: # (values, scale, notes) for a linear model
     "A continuous outcome on the scale on which effects add up."
-    y, notes = rows[measure.column].to_numpy(float), []
+    y, scale = rows[measure.column].to_numpy(float), scale_of(rows, measure)
     if measure.kind == 'time':
-        if (y <= 0).any():
-            if not (y > 0).any(): raise ModelError('nobody watched for longer than 0 s')
-            notes.append(f'{int((y <= 0).sum())} views of 0 s count as half of the shortest other one')
-            y = np.where(y > 0, y, y[y > 0].min() / 2)
-        return np.log(y), 'log seconds', notes
-    if measure.kind in ('share', 'rate'):
-        if ((y > 0) & (y < 1)).all(): return np.log(y / (1 - y)), 'log odds', notes
-        return y, 'points', [f'some {"shares" if measure.kind == "share" else "rates"} are 0 or 1 and have no log odds: compared as they are (points of 1 = 100 %)']
-    return y, 'points', notes
+        if not (y > 0).any(): raise ModelError('nobody watched for longer than 0 s')
+        notes = [f'{int((y <= 0).sum())} views of 0 s count as half of the shortest other one'] if (y <= 0).any() else []
+        return np.log(np.where(y > 0, y, y[y > 0].min() / 2)), 'log seconds', notes
+    if scale == 'log odds': return np.log(y / (1 - y)), scale, []
+    what = {'share': 'shares', 'rate': 'rates'}.get(measure.kind)
+    return y, scale, [f'some {what} are 0 or 1 and have no log odds, so they are compared as they are (points of 1 = 100 %)'] if what else []
 
 def by_ad(rows, measure): # events and trials, [ads, 2] each: in the reference, in the arm
     table = rows.assign(_k=rows[measure.column], _n=rows[measure.of] if measure.kind == 'count' else 1.)
@@ -239,7 +247,7 @@ def fit_contrast(
 )->Result:
     "The primary model of an outcome. What could not be fitted says so, and what was done instead; nothing is raised."
     values = rows[x].to_numpy(float)
-    scale = {'count': 'log odds', 'binary': 'log odds', 'time': 'log seconds'}.get(measure.kind, 'points')
+    scale = scale_of(rows, measure) if len(rows) else measure.scale or 'points'
     if not len(rows) or np.ptp(values) == 0: return failed(scale, 'none', 'no ad has both arms' if x == 'side' else 'all doses are alike')
     try:
         if measure.kind in ('count', 'binary'):
@@ -252,7 +260,7 @@ def fit_contrast(
                     r = exact_fit(events, of)
                     return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model (it supposes the same effect in all ads)', *r.notes])
             return mixed_fit(rows, rows[measure.column], {x: values}, x, trials, 'log odds')
-        if measure.kind == 'time' and is_censored(rows): return cox_fit(rows, values)
+        if scale == 'log hazard': return cox_fit(rows, values)
         y, scale, notes = values_on_scale(rows, measure)
         if np.ptp(y) == 0: return failed(scale, 'none', 'all values are alike')
         if x == 'side' and len(rows) == 2 * rows.video_id.nunique(): return ads_differences(rows, measure, scale, notes)   # cells: one row an ad and arm
@@ -264,6 +272,7 @@ def fit_contrast(
         if measure.kind in ('count', 'binary'):
             r = exact_fit(*by_ad(rows, measure))
             return replace(r, notes=[f'the mixed model failed ({why}): the exact method takes its place, which supposes the same effect in all ads', *r.notes])
+        scale = 'log seconds' if measure.kind == 'time' else scale
         return ads_differences(rows, measure, scale, [f"the mixed model failed ({why}): the ads' differences take its place"])
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #4f375636
