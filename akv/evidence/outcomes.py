@@ -188,7 +188,7 @@ def _read_counts(table, where, notes, conversions, watch, lengths):
         if above.any():
             i = np.flatnonzero(above)[0]
             cure = '; count them per impression (conversions="impressions")' if whole == 'clicks' else ''
-            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:g} of {table[whole].iloc[i]:g}); correct it{cure}')
+            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:.0f} of {table[whole].iloc[i]:.0f}); correct it{cure}')
     if 'watch_time' in table:
         table['watch_time'] = read_numbers(table.watch_time, where, 'watch_time')
         if (table.watch_time < 0).any(): raise TableError(f'{where}: watch_time is below 0 in {_rows(table.watch_time < 0)}; correct it')
