@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 import akv
-from .contrasts import ad_effects, by_ad, exact_fit, failed, fit_contrast, has_viewers, leave_one_out, mixed_fit, Result, scale_of, second_opinions, two_arms, values_on_scale
+from .contrasts import (ad_effects, by_ad, exact_fit, failed, fit_contrast, has_viewers, leave_one_out, mixed_fit, Result,
+                                    scale_of, second_opinions, two_arms, values_on_scale)
 from .design import cannot_test, planned_contrasts
 from .mixed import Estimate, ModelError, t_estimate
 from .outcomes import balance_table, Outcomes, read_numbers, read_outcomes
@@ -25,13 +26,14 @@ from ..study.project import id_key
 def _table(source, columns): # DataFrame from a path or a DataFrame
     if source is None: return None
     table = read_table(source, columns) if isinstance(source, (str, Path)) else source.reset_index(drop=True).copy()
-    if missing := [c for c in columns if c not in table]: raise TableError(f'no column {missing[0]} (found: {", ".join(map(str, table.columns))})')
+    if missing := [c for c in columns if c not in table]:
+        raise TableError(f'no column {missing[0]} (found: {", ".join(map(str, table.columns))})')
     return table
 
 def dose_table(
     check, # the manipulation check: a path, or a DataFrame
     people=None, # outputs/people_doses.csv, the same
-)->tuple: # (DataFrame: video_id, variant, scenes, treated, under_dosed, log_alpha, log_people; sentences on what was not delivered or measured)
+)->tuple: # (DataFrame: video_id, variant, scenes, treated, under_dosed, log_alpha, log_people; sentences on what was delivered)
     "The dose that each variant of each ad got, as a mean over its scenes of log alpha. Raises `TableError` where a column is missing."
     import pandas as pd
     columns = 'video_id', 'scene_number', 'variant', 'requested_alpha', 'delivered_alpha_vs_baseline'
@@ -39,19 +41,27 @@ def dose_table(
     for c in columns[3:]: check[c] = read_numbers(check[c], 'the check', c)
     check['video_id'] = check.video_id.astype(str)
     check['asked'] = check.requested_alpha != 1
-    check['log'] = np.log(check.delivered_alpha_vs_baseline.where(check.delivered_alpha_vs_baseline > 0)).where(check.asked | check.delivered_alpha_vs_baseline.notna(), 0.)
+    got = check.delivered_alpha_vs_baseline
+    check['log'] = np.log(got.where(got > 0)).where(check.asked | got.notna(), 0.)
     check['under'] = check.status.astype(str).str.startswith('under_dosed') if 'status' in check else False
     groups = check.groupby(['video_id', 'variant'], sort=False)
-    doses = groups.agg(scenes=('log', 'size'), treated=('asked', 'sum'), under_dosed=('under', 'sum'), log_alpha=('log', lambda s: s.mean(skipna=False))).reset_index()
+    doses = groups.agg(scenes=('log', 'size'), treated=('asked', 'sum'), under_dosed=('under', 'sum'),
+                       log_alpha=('log', lambda s: s.mean(skipna=False))).reset_index()
     unknown = check[check['log'].isna()]
-    if len(unknown): said.append(f'Of {len(unknown)} treated scenes the dose is not known ({unknown.iloc[0].video_id} {unknown.iloc[0].variant} scene {unknown.iloc[0].scene_number}, ...): their variants have no dose.')
+    if len(unknown):
+        said.append(f'Of {len(unknown)} treated scenes the dose is not known ({unknown.iloc[0].video_id} '
+                    f'{unknown.iloc[0].variant} scene {unknown.iloc[0].scene_number}, ...): their variants have no '
+                    'dose.')
     for variant, rows in check[check.asked].groupby('variant', sort=False):
         asked, got = rows.requested_alpha.median(), rows.delivered_alpha_vs_baseline
-        said.append(f'{variant}: alpha {asked:g} was asked for in {len(rows)} scenes; delivered was a median of {got.median():.2f} ({got.min():.2f} to {got.max():.2f})'
+        said.append(f'{variant}: alpha {asked:g} was asked for in {len(rows)} scenes; delivered was a median of '
+                    f'{got.median():.2f} ({got.min():.2f} to {got.max():.2f})'
                     + (f', {int(rows.under.sum())} of them under-dosed' if rows.under.any() else '') + '.')
     doses['log_people'] = math.nan
     people = _table(people, ('video_id', 'scene_number', 'variant', 'delivered_alpha_people'))
-    if people is None: said.append('How people\'s attention moved was not measured: doses are what an attention model says of the edited pixels.')
+    if people is None:
+        said.append('How people\'s attention moved was not measured: doses are what an attention model says of the '
+                    'edited pixels.')
     else:
         people['a'] = read_numbers(people.delivered_alpha_people, 'people\'s doses', 'delivered_alpha_people')
         of = {(id_key(v), int(float(n)), a): x for v, n, a, x in zip(people.video_id, people.scene_number, people.variant, people.a)}
@@ -62,9 +72,11 @@ def dose_table(
         doses['log_people'] = doses.set_index(['video_id', 'variant']).index.map(logs.mean().where(logs.count() == logs.size()))
         for i, row in doses[doses.log_people.isna()].iterrows(): # scene 0: all treated scenes together
             x = of.get((id_key(row.video_id), 0, row.variant), math.nan)
-            if x > 0: doses.loc[i, 'log_people'] = math.log(x) * (1. if row.variant == 'placebo' else row.treated / row.scenes)
+            if x > 0:
+                doses.loc[i, 'log_people'] = math.log(x) * (1. if row.variant == 'placebo' else row.treated / row.scenes)
         gone = int(doses.log_people.isna().sum())
-        said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants; they are measured with error, which makes the line on them flatter than it is.')
+        said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants; they are '
+                    'measured with error, which makes the line on them flatter than it is.')
     return doses, said
 
 # %% ../../nbs/evidence/15_analysis.ipynb #9bfe1b87
@@ -76,22 +88,28 @@ def margin_bounds(
     "How far from 0 a difference may be and still be none. Raises `SettingsError` for a margin that is no margin on this scale."
     value = margin.get(name) if isinstance(margin, dict) else margin
     if value is None: return None, ''
-    if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value): raise SettingsError(f'margin of {name}: {value!r} is no number above 0')
+    if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
+        raise SettingsError(f'margin of {name}: {value!r} is no number above 0')
     if scale != 'points':
-        if value <= 1: raise SettingsError(f'margin of {name}: {value:g}; on the scale of {scale} it is a ratio above 1, such as 1.1 for 1/1.1 to 1.1')
+        if value <= 1:
+            raise SettingsError(f'margin of {name}: {value:g}; on the scale of {scale} it is a ratio above 1, such as '
+                                '1.1 for 1/1.1 to 1.1')
         return math.log(value), f'ratio {1 / value:.3g} to {value:g}'
     return float(value), f'-{value:g} to {value:g} points'
 
 # %% ../../nbs/evidence/15_analysis.ipynb #75c37365
-CONTRAST_COLUMNS = ('outcome contrast arm reference n_ads n_viewers estimate se df low high p p_holm scale ratio ratio_low ratio_high percent_reference percent_arm '
-                    'unit value_reference value_arm difference difference_low difference_high bayes_factor prior model note').split()
+CONTRAST_COLUMNS = ('outcome contrast arm reference n_ads n_viewers estimate se df low high p p_holm scale ratio '
+                    'ratio_low ratio_high percent_reference percent_arm '
+                    'unit value_reference value_arm difference difference_low difference_high bayes_factor prior '
+                    'model note').split()
 _SCALE_WORDS = {'log odds': 'odds ratio', 'log seconds': 'ratio of seconds', 'log hazard': 'hazard ratio of leaving', 'points': 'difference'}
 
 def _readable(rows, measure, r, others): # the columns from ratio to difference_high
     out, col = {}, rows[measure.column].to_numpy(float)
     ref, arm = (rows.side < 0).to_numpy(), (rows.side > 0).to_numpy()
     if r.scale != 'points':
-        with np.errstate(over='ignore'): out |= dict(zip(('ratio', 'ratio_low', 'ratio_high'), np.exp([r.estimate, r.low, r.high])))
+        with np.errstate(over='ignore'):
+            out |= dict(zip(('ratio', 'ratio_low', 'ratio_high'), np.exp([r.estimate, r.low, r.high])))
     if measure.kind in ('count', 'binary'):
         n = rows[measure.of].to_numpy(float) if measure.kind == 'count' else np.ones(len(rows))
         base = col[ref].sum() / n[ref].sum()
@@ -99,7 +117,9 @@ def _readable(rows, measure, r, others): # the columns from ratio to difference_
     if r.scale == 'log odds':
         def percent(e): return 100 / (1 + np.exp(-(math.log(base / (1 - base)) + e))) if 0 < base < 1 else math.nan
         values = [percent(e) for e in (r.estimate, r.low, r.high)]
-        if 0 < base < 1: out |= dict(unit='percentage points', percent_reference=100 * base, percent_arm=values[0], value_reference=100 * base, value_arm=values[0],
+        if 0 < base < 1:
+            out |= dict(unit='percentage points', percent_reference=100 * base, percent_arm=values[0],
+                                     value_reference=100 * base, value_arm=values[0],
                                      **dict(zip(('difference', 'difference_low', 'difference_high'), np.array(values) - 100 * base)))
         else: out |= dict(unit='percentage points', percent_reference=100 * base, value_reference=100 * base,
                           value_arm=100 * (col[arm].sum() / n[arm].sum() if measure.kind in ('count', 'binary') else col[arm].mean()))
@@ -107,8 +127,11 @@ def _readable(rows, measure, r, others): # the columns from ratio to difference_
     elif measure.kind == 'time':
         out |= dict(unit='seconds', value_reference=base, value_arm=col[arm].mean())
         if seconds := next((o for o in others if o.scale == 'seconds'), None):
-            out |= dict(difference=seconds.estimate, difference_low=seconds.low, difference_high=seconds.high, value_arm=base + seconds.estimate)
-    else: out |= dict(unit='points', value_reference=base, value_arm=base + r.estimate, difference=r.estimate, difference_low=r.low, difference_high=r.high)
+            out |= dict(difference=seconds.estimate, difference_low=seconds.low, difference_high=seconds.high,
+                        value_arm=base + seconds.estimate)
+    else:
+        out |= dict(unit='points', value_reference=base, value_arm=base + r.estimate,
+                    difference=r.estimate, difference_low=r.low, difference_high=r.high)
     return out
 
 # %% ../../nbs/evidence/15_analysis.ipynb #19f2e9e9
@@ -124,10 +147,11 @@ def fit_dose(
     rows = rows.assign(dose=[known.get((id_key(v), a), math.nan) for v, a in zip(rows.video_id, rows.variant)])
     gone = rows.dose.isna()
     left = rows[~gone].reset_index(drop=True)
-    said = f'{int(gone.sum())} of {len(rows)} rows are of an ad and variant without a dose, and are left out of the dose-response line.' if gone.any() else ''
+    said = f'{int(gone.sum())} of {len(rows)} rows are of an ad and variant without a dose, and are left out of the dose-response line.'
     r = fit_contrast(left, measure, 'dose') if len(left) else failed('points', 'none', 'no row has a dose')
     k = math.log(2)
-    return replace(r, estimate=r.estimate * k, se=r.se * k, low=r.low * k, high=r.high * k, model=r.model.replace('effect by ad', 'slope by ad')), said
+    r = replace(r, estimate=r.estimate * k, se=r.se * k, low=r.low * k, high=r.high * k, model=r.model.replace('effect by ad', 'slope by ad'))
+    return r, said if gone.any() else ''
 
 def fit_position(
     rows, # from `two_arms`, with `position`
@@ -138,9 +162,11 @@ def fit_position(
     if not span > 0: return failed('points', 'none', 'all rows have the same position')
     place = ((rows.position - rows.position.min()) / span - .5).to_numpy(float)
     try:
-        y, scale, _ = (rows[measure.column].to_numpy(float), 'log odds', []) if measure.kind == 'binary' else values_on_scale(rows, measure)
-        return mixed_fit(rows, y, {'side': rows.side.to_numpy(), 'position': place, 'side x position': rows.side.to_numpy() * place}, 'side x position',
-                         np.ones(len(rows)) if measure.kind == 'binary' else None, scale)
+        fixed = {'side': rows.side.to_numpy(), 'position': place, 'side x position': rows.side.to_numpy() * place}
+        if measure.kind == 'binary':
+            return mixed_fit(rows, rows[measure.column], fixed, 'side x position', np.ones(len(rows)), 'log odds')
+        y, scale, _ = values_on_scale(rows, measure)
+        return mixed_fit(rows, y, fixed, 'side x position', None, scale)
     except (ModelError, np.linalg.LinAlgError) as error: return failed('points', 'none', f'not estimated: {error}')
 
 def pooled(e, v): # effects of ads and their variances -> (mean over ads, variance between ads, weights), DerSimonian and Laird (1986)
@@ -177,7 +203,8 @@ def bootstrap_ads(
     model = 'cluster bootstrap over ads of their weighted mean effect'
     ads = ads[np.isfinite(ads.estimate) & (ads.se > 0)]
     if len(ads) < 3: return failed('', model, 'fewer than three ads')
-    b = cluster_bootstrap(ads.assign(w=pooled(ads.estimate.to_numpy(), ads.se.to_numpy()**2)[2]), lambda drawn: np.average(drawn.estimate, weights=drawn.w), 'video_id', times, seed)
+    ads = ads.assign(w=pooled(ads.estimate.to_numpy(), ads.se.to_numpy()**2)[2])
+    b = cluster_bootstrap(ads, lambda drawn: np.average(drawn.estimate, weights=drawn.w), 'video_id', times, seed)
     p = min(1., 2 * min((b.draws <= 0).mean(), (b.draws >= 0).mean()) + 2 / times)
     return Result(b.estimate, b.se, math.nan, b.low, b.high, float(p), '', model + f' ({times} samples, expanded percentiles)')
 
@@ -187,10 +214,10 @@ class Analysis:
     "What an experiment says: tables, and sentences."
     contrasts:object # DataFrame, CONTRAST_COLUMNS
     equivalence:object # DataFrame: outcome, contrast, estimate, low90, high90, margin, bound, p_lower, p_upper, p, equivalent, model
-    ads:object # DataFrame: outcome, contrast, video_id, estimate, se, low, high, alone, alone_low, alone_high (without this ad), apart (p that it differs from the others)
+    ads:object # DataFrame: outcome, contrast, video_id, estimate, se, low, high, alone, alone_low, alone_high (without it), apart (p: unlike the others)
     others:object # DataFrame: outcome, contrast, estimate, low, high, p, scale, model: second opinions
     doses:object # DataFrame: outcome, video_id, variant, log_alpha, log_people, estimate, se; None without a check
-    dose_fits:object # DataFrame: outcome, dose ('model' or 'people'), slope (per doubling of alpha), se, low, high, p, scale, intercept, model; None
+    dose_fits:object # DataFrame: outcome, dose (model or people), slope (a doubling of alpha), se, low, high, p, scale, intercept, model; None
     positions:object # DataFrame: outcome, contrast, estimate, se, low, high, p, scale, model; None where rows have no positions
     balance:object # DataFrame: video_id, variant, n
     outcomes:Outcomes
@@ -208,7 +235,9 @@ class Analysis:
         return table.round(3).to_html(index=False, na_rep='') + ''.join(f'<p>{escape(s)}</p>' for s in self.conclusions())
 
 def _p(p): return 'p unknown' if not p == p else 'p < .001' if p < .001 else f'p = {p:.3f}'.replace('0.', '.', 1)
-def _g(x): return 'no limit' if not math.isfinite(x) else f'{x:.2g}' if abs(x) < .1 else f'{x:.2f}' if abs(x) < 10 else f'{x:.3g}'
+def _exp(x): return math.exp(min(x, 700.))
+def _g(x):
+    return 'no limit' if not math.isfinite(x) else f'{x:.2g}' if abs(x) < .1 else f'{x:.2f}' if abs(x) < 10 else f'{x:.3g}'
 
 def _short(a): # a line for each contrast
     lines = []
@@ -218,7 +247,9 @@ def _short(a): # a line for each contrast
             ratio = r.scale != 'points'
             e, low, high = (r.ratio, r.ratio_low, r.ratio_high) if ratio else (r.estimate, r.low, r.high)
             p = r.p_holm if r.p_holm == r.p_holm else r.p
-            lines.append(f'  {r.contrast:28s} ' + (f'not estimated: {r.note}' if not e == e else f'{"x" if ratio else ""}{_g(e)} [{_g(low)}, {_g(high)}]  {_p(p)}{" (Holm)" if r.p_holm == r.p_holm else " (not in the family)"}'))
+            family = 'Holm' if r.p_holm == r.p_holm else 'not in the family'
+            value = f'{"x" if ratio else ""}{_g(e)} [{_g(low)}, {_g(high)}]  {_p(p)} ({family})' if e == e else f'not estimated: {r.note}'
+            lines.append(f'  {r.contrast:28s} {value}')
     return '\n'.join(lines)
 
 # %% ../../nbs/evidence/15_analysis.ipynb #20a31ac5
@@ -238,7 +269,8 @@ def _effect_words(r): # 'odds x1.35 [1.18, 1.54]; 1.00 % against 1.35 %'
     if r.scale == 'points': text = f'{r.estimate:+.2f} points, 95 % interval {r.low:+.2f} to {r.high:+.2f}'
     else: text = f'{kind} x {_g(r.ratio)}, 95 % interval {_g(r.ratio_low)} to {_g(r.ratio_high)}'
     if r.percent_arm == r.percent_arm: text += f'; {r.percent_arm:.3g} % against {r.percent_reference:.3g} %'
-    elif r.unit == 'seconds' and r.difference == r.difference: text += f'; {r.value_arm:.2f} s against {r.value_reference:.2f} s'
+    elif r.unit == 'seconds' and r.difference == r.difference:
+        text += f'; {r.value_arm:.2f} s against {r.value_reference:.2f} s'
     return text
 
 def _carried(a, r): # a sentence where a contrast hangs on one ad
@@ -248,7 +280,8 @@ def _carried(a, r): # a sentence where a contrast hangs on one ad
     if not len(lost): return ' It holds whichever ad is left out.'
     worst = lost.loc[(lost.alone * np.sign(r.estimate)).idxmin()]
     value = f'x {math.exp(worst.alone):.2f}' if r.scale != 'points' else f'{worst.alone:+.2f} points'
-    return f' It hangs on {"one ad" if len(lost) == 1 else f"{len(lost)} ads"}: without {worst.video_id} it is {value}, and the interval includes none.'
+    few = 'one ad' if len(lost) == 1 else f'{len(lost)} ads'
+    return f' It hangs on {few}: without {worst.video_id} it is {value}, and the interval includes none.'
 
 @patch
 def conclusions(self:Analysis)->list: # sentences
@@ -261,36 +294,56 @@ def conclusions(self:Analysis)->list: # sentences
             if r.p_holm < .05:
                 up = r.estimate > 0 if r.scale != 'log hazard' else r.estimate < 0
                 what = 'longer' if r.scale == 'log hazard' and up else 'shorter' if r.scale == 'log hazard' else 'more' if up else 'less'
-                out.append(f'{_words(name)}: {what} with {_words(r.arm)} than with {_words(r.reference)} ({_effect_words(r)}; {_p(r.p_holm)} after Holm, Bayes factor {_bf(r.bayes_factor)}).{_carried(a, r)}')
+                out.append(f'{_words(name)}: {what} with {_words(r.arm)} than with {_words(r.reference)} '
+                           f'({_effect_words(r)}; {_p(r.p_holm)} after Holm, Bayes factor '
+                           f'{_bf(r.bayes_factor)}).{_carried(a, r)}')
             else: quiet.append(r)
         if quiet:
-            spans = '; '.join(f'{r.contrast.replace("_", " ")} {_g(r.ratio_low)} to {_g(r.ratio_high)}' if r.scale != 'points' else f'{r.contrast.replace("_", " ")} {r.low:+.2f} to {r.high:+.2f}' for r in quiet)
+            def span(r): return f'{r.low:+.2f} to {r.high:+.2f}' if r.scale == 'points' else f'{_g(r.ratio_low)} to {_g(r.ratio_high)}'
+            spans = '; '.join(f'{_words(r.contrast)} {span(r)}' for r in quiet)
             unit = _SCALE_WORDS[quiet[0].scale] if quiet[0].scale in _SCALE_WORDS else ''
-            out.append(f'{_words(name)}: no difference was shown for {len(quiet)} contrast{"s" if quiet[1:] else ""}, which is not to say that there is none. The 95 % intervals exclude what lies outside ({unit}): {spans}.')
+            out.append(f'{_words(name)}: no difference was shown for {len(quiet)} contrast{"s" if quiet[1:] else ""}, '
+                       'which is not to say that there is none. The 95 % intervals exclude what lies outside '
+                       f'({unit}): {spans}.')
         for r in a.ads[(a.ads.outcome == name) & (a.ads.apart < .05 / max(len(rows), 1))].itertuples():
             scale = rows.scale[rows.contrast == r.contrast].iloc[0]
-            def value(e): return '' if math.isnan(e) else f'{e:+.2f} points' if scale == 'points' else f'x {_g(math.exp(e))}'
+            def value(e):
+                return '' if math.isnan(e) else f'{e:+.2f} points' if scale == 'points' else f'x {_g(math.exp(e))}'
             others = f'; the other ads together: {value(r.alone)}' if not math.isnan(r.alone) else ''
-            out.append(f'{_words(name)}: in {_words(r.contrast)}, {r.video_id} stands apart ({value(r.estimate)}{others}). A mean over ads hides this: look at the ads one by one.')
+            out.append(f'{_words(name)}: in {_words(r.contrast)}, {r.video_id} stands apart '
+                       f'({value(r.estimate)}{others}). A mean over ads hides this: look at the ads one by one.')
         gone = [r.contrast for r in rows.itertuples() if not r.p == r.p]
         if gone: out.append(f'{_words(name)}: not estimated: {", ".join(gone)}.')
         for r in a.equivalence[a.equivalence.outcome == name].itertuples():
-            if not r.margin: out.append(f'{_words(name)}: no margin was given for the placebo, so it is not claimed to be equivalent to the baseline (a p above .05 would not show it).')
-            elif r.equivalent: out.append(f'{_words(name)}: the placebo is equivalent to the baseline within the margin ({r.margin}; TOST, {_p(r.p)}), so an effect of a boost is not one of editing as such, as far as the margin goes.')
-            else: out.append(f'{_words(name)}: the placebo was not shown to be equivalent to the baseline within the margin ({r.margin}; TOST, {_p(r.p)}): whether editing as such has an effect remains open.')
+            if not r.margin:
+                out.append(f'{_words(name)}: no margin was given for the placebo, so it is not claimed to be '
+                           'equivalent to the baseline (a p above .05 would not show it).')
+            elif r.equivalent:
+                out.append(f'{_words(name)}: the placebo is equivalent to the baseline within the margin ({r.margin}; '
+                           f'TOST, {_p(r.p)}), so an effect of a boost is not one of editing as such, as far as the '
+                           'margin goes.')
+            else:
+                out.append(f'{_words(name)}: the placebo was not shown to be equivalent to the baseline within the '
+                           f'margin ({r.margin}; TOST, {_p(r.p)}): whether editing as such has an effect remains open.')
         if a.dose_fits is not None:
             for r in a.dose_fits[(a.dose_fits.outcome == name) & a.dose_fits.slope.notna()].itertuples():
-                value = f'x {math.exp(r.slope):.2f} [{_g(math.exp(r.low))}, {_g(math.exp(r.high))}]' if r.scale != 'points' else f'{r.slope:+.2f} points [{r.low:+.2f}, {r.high:+.2f}]'
-                out.append(f'{_words(name)}: for each doubling of the {"people" if r.dose == "people" else "model"}\'s odds of attention on the product {value} ({_SCALE_WORDS.get(r.scale, r.scale)}; {_p(r.p)}).')
+                if r.scale == 'points': value = f'{r.slope:+.2f} points [{r.low:+.2f}, {r.high:+.2f}]'
+                else: value = f'x {_g(_exp(r.slope))} [{_g(_exp(r.low))}, {_g(_exp(r.high))}]'
+                out.append(f'{_words(name)}: for each doubling of the '
+                           f'{"people" if r.dose == "people" else "model"}\'s odds of attention on the product '
+                           f'{value} ({_SCALE_WORDS.get(r.scale, r.scale)}; {_p(r.p)}).')
     return out + list(a.outcomes.warnings)
 
 def _bf(b): return 'unknown' if not b == b else f'{b:.2g}' if b < 100 else 'above 100' if b > 1e4 else f'{b:.0f}'
 
 # %% ../../nbs/evidence/15_analysis.ipynb #2b760fd0
 def _anytime(r, n, planned): # the result with an interval and p that hold at every look; never narrower than those of one look
-    if not r.se > 0 or not math.isfinite(r.estimate): return replace(r, notes=[*r.notes, 'this method has no anytime-valid version: its interval does not allow for looks'])
+    if not r.se > 0 or not math.isfinite(r.estimate):
+        return replace(r, notes=[*r.notes, 'this method has no anytime-valid version: its interval does not allow for '
+                                           'looks'])
     e = anytime_estimate(r.estimate, r.se, n, planned)
-    return replace(r, low=min(r.low, e.low), high=max(r.high, e.high), p=max(r.p, e.p), model=f'{r.model}; anytime-valid for these ads (confidence sequence tuned for {planned})')
+    return replace(r, low=min(r.low, e.low), high=max(r.high, e.high), p=max(r.p, e.p),
+                   model=f'{r.model}; anytime-valid for these ads (confidence sequence tuned for {planned})')
 
 # %% ../../nbs/evidence/15_analysis.ipynb #6b52848f
 def _equivalence(r, margin, m, rows): # the row of the placebo's test
@@ -331,11 +384,16 @@ def one_contrast(
     known, viewers = not math.isnan(first.estimate), 'participant' in rows
     opinions, r = second_opinions(rows, m, first), first
     if gone: r.notes.append(f'{len(gone)} ads lack one of the two arms')
-    if any(o.model.startswith('exact') for o in opinions): r.notes.append('more than half of the cells expect fewer than 5 events, so an exact odds ratio stands among the second opinions')
+    if any(o.model.startswith('exact') for o in opinions):
+        r.notes.append('more than half of the cells expect fewer than 5 events, so an exact odds ratio stands among '
+                       'the second opinions')
     factor = bayes_factor(_estimate(r), prior_scale(s['prior'], m, r.scale, table)) if r.se > 0 and math.isfinite(r.estimate) else None
-    if s['peeked']: r = _anytime(r, rows.participant.nunique() if viewers else int(rows.impressions.sum()) if 'impressions' in rows else len(rows), s['peeked'])
-    row = own | dict(arm=arm, reference=reference, n_ads=rows.video_id.nunique(), n_viewers=rows.participant.nunique() if viewers else math.nan) | _plain(r) | dict(df=r.df,
-        bayes_factor=factor.factor if factor else math.nan, prior=f'{factor.prior} on {r.scale}' if factor else '', note='; '.join(r.notes))
+    if s['peeked']:
+        units = rows.participant.nunique() if viewers else int(rows.impressions.sum()) if 'impressions' in rows else len(rows)
+        r = _anytime(r, units, s['peeked'])
+    row = own | _plain(r) | dict(arm=arm, reference=reference, n_ads=rows.video_id.nunique(), df=r.df, note='; '.join(r.notes),
+                                 n_viewers=rows.participant.nunique() if viewers else math.nan)
+    row |= dict(bayes_factor=factor.factor, prior=f'{factor.prior} on {r.scale}') if factor else dict(bayes_factor=math.nan, prior='')
     out = dict(contrast=row | (_readable(rows, m, r, opinions) if known else {}), ads=None, position=None, notes=r.notes,
                equivalence=own | _equivalence(first, s['margin'], m, rows) if kind == 'equivalence' else None)
     if known:
@@ -348,13 +406,17 @@ def one_contrast(
     return out | dict(others=[own | _plain(o) for o in opinions if not math.isnan(o.estimate)])
 
 def _estimate(r): return Estimate(r.estimate, r.se, r.df, r.low, r.high, r.p)
-def _plain(r): return {k: v for k, v in asdict(r).items() if k not in ('df', 'notes')} | ({'note': '; '.join(r.notes)} if r.notes else {})
+def _plain(r):
+    return {k: v for k, v in asdict(r).items() if k not in ('df', 'notes')} | ({'note': '; '.join(r.notes)} if r.notes else {})
 
 # %% ../../nbs/evidence/15_analysis.ipynb #e83790a2
 _COLUMNS = {name: names.split() for name, names in dict(
-    ads='outcome contrast video_id estimate se low high alone alone_low alone_high apart', others='outcome contrast estimate se low high p scale model note',
-    equivalence='outcome contrast estimate low90 high90 margin bound p_lower p_upper p equivalent model', doses='outcome video_id variant log_alpha log_people estimate se',
-    dose_fits='outcome dose slope se low high p scale intercept model note', positions='outcome contrast estimate se low high p scale model note').items()}
+    ads='outcome contrast video_id estimate se low high alone alone_low alone_high apart',
+    others='outcome contrast estimate se low high p scale model note',
+    equivalence='outcome contrast estimate low90 high90 margin bound p_lower p_upper p equivalent model',
+    doses='outcome video_id variant log_alpha log_people estimate se',
+    dose_fits='outcome dose slope se low high p scale intercept model note',
+    positions='outcome contrast estimate se low high p scale model note').items()}
 
 def analyze(
     outcomes, # `Outcomes`, or what `read_outcomes` takes: the path of engagement.csv, a DataFrame
@@ -364,7 +426,7 @@ def analyze(
     people=None, # outputs/people_doses.csv: a path, or a DataFrame
     measures=None, # names of the outcomes to analyse; None: all
     prior=None, # scale of the Bayes factors' Cauchy prior: a number, or {outcome: number}; None: see `prior_scale`
-    peeked:int=None, # where somebody looked before the data were complete and might have stopped: how many viewers (of counts: impressions) in a contrast were planned before the first look
+    peeked:int=None, # where somebody looked on the way: the viewers (of counts: impressions) a contrast that were planned before the first look
     leave_out:bool=True, # whether each contrast is estimated without each ad
     bootstrap:int=1000, # samples of the cluster bootstrap; 0: none
     seed:int=0, # of the bootstrap
@@ -372,24 +434,34 @@ def analyze(
 )->Analysis:
     """Analyse an experiment: planned contrasts, placebo, doses, positions, ads.
 
-    Raises `TableError` for a table that cannot be right, `SettingsError` for a margin that is none. A fit that fails is said, and raises nothing."""
+    Raises `TableError` for a table that cannot be right, `SettingsError` for a margin that is none.
+    A fit that fails is said, and raises nothing."""
     import pandas as pd
     if not isinstance(outcomes, Outcomes): outcomes = read_outcomes(outcomes, manifest, check=check, **options)
     elif options: raise SettingsError(f'{", ".join(options)}: for read_outcomes, which has read this table already')
-    if peeked is not None and (isinstance(peeked, bool) or not isinstance(peeked, int) or peeked < 2): raise SettingsError(f'peeked={peeked!r}: give the number of viewers that was planned before the first look')
+    if peeked is not None and (isinstance(peeked, bool) or not isinstance(peeked, int) or peeked < 2):
+        raise SettingsError(f'peeked={peeked!r}: give the number of viewers that was planned before the first look')
     for given in (margin, prior):
         odd = set(given) - {m.name for m in outcomes.measures} if isinstance(given, dict) else ()
-        if odd: raise SettingsError(f'a margin or prior for {", ".join(sorted(odd))}, which is no outcome; there are {", ".join(m.name for m in outcomes.measures)}')
+        if odd:
+            raise SettingsError(f'a margin or prior for {", ".join(sorted(odd))}, which is no outcome; there are '
+                                f'{", ".join(m.name for m in outcomes.measures)}')
     chosen = outcomes.measures if measures is None else [outcomes.measure(name) for name in measures]
-    settings = dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen], leave_out=leave_out, bootstrap=bootstrap, seed=seed)
+    settings = dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen],
+                    leave_out=leave_out, bootstrap=bootstrap, seed=seed)
     plan, notes, table = planned_contrasts(outcomes.variants), list(outcomes.notes), outcomes.table
     untold = [v for v in outcomes.variants if not any(v in pair[1:3] for pair in plan)]
     if untold and len(outcomes.variants) > 1: notes.append(f'No contrast is planned with {", ".join(untold)}.')
-    if (n := table.video_id.nunique()) < 6: notes.append(f'Only {n} ad{"s" if n > 1 else ""}: whether effects hold for other ads can hardly be told, and intervals with {max(n - 1, 0)} degrees of freedom are wide.')
-    doses, delivered = (None, ['No manipulation check was given: nothing is said of the doses.']) if check is None else dose_table(check, people)
-    if margin is not None and 'placebo - baseline' not in [name for name, *_ in plan]: notes.append('A margin was given, and there is no placebo beside a baseline to test with it.')
-    if bootstrap and bootstrap < 100: raise SettingsError(f'bootstrap={bootstrap}: give 100 samples at least, better 1000, or 0 for none')
-    if people is not None and check is None: notes.append('People\'s doses are not used: they take a manipulation check, which says what scenes there are.')
+    if (n := table.video_id.nunique()) < 6:
+        notes.append(f'Only {n} ad{"s" if n > 1 else ""}: whether effects hold for other ads can hardly be told, and '
+                     f'intervals with {max(n - 1, 0)} degrees of freedom are wide.')
+    doses, delivered = dose_table(check, people) if check is not None else (None, ['No manipulation check was given: nothing is said of the doses.'])
+    if margin is not None and 'placebo - baseline' not in [name for name, *_ in plan]:
+        notes.append('A margin was given, and there is no placebo beside a baseline to test with it.')
+    if bootstrap and bootstrap < 100:
+        raise SettingsError(f'bootstrap={bootstrap}: give 100 samples at least, better 1000, or 0 for none')
+    if people is not None and check is None:
+        notes.append('People\'s doses are not used: they take a manipulation check, which says what scenes there are.')
     contrasts, found, dose_fits = [], [], []
     for m in chosen:
         m = replace(m, scale=scale_of(table, m))
@@ -412,59 +484,87 @@ def analyze(
         dosed[['log_alpha', 'log_people']] = [of.get((id_key(v), a), (math.nan, math.nan)) for v, a in zip(dosed.video_id, dosed.variant)]
         dosed = dosed[_COLUMNS['doses']]
     positions = [c['position'] for c in found if c['position'] is not None]
-    return Analysis(contrasts=pd.DataFrame([c['contrast'] for c in found], columns=CONTRAST_COLUMNS), equivalence=frame('equivalence', [c['equivalence'] for c in found if c['equivalence']]),
-                    ads=ads.reindex(columns=_COLUMNS['ads']), others=frame('others', [o for c in found for o in c['others']]), doses=dosed, dose_fits=frame('dose_fits', dose_fits) if dose_fits else None,
-                    positions=frame('positions', positions) if positions else None, balance=outcomes.cells().stack().rename('n').reset_index(), outcomes=outcomes, notes=notes, delivered=delivered, settings=settings)
+    return Analysis(contrasts=pd.DataFrame([c['contrast'] for c in found], columns=CONTRAST_COLUMNS),
+                    equivalence=frame('equivalence', [c['equivalence'] for c in found if c['equivalence']]),
+                    ads=ads.reindex(columns=_COLUMNS['ads']), others=frame('others', [o for c in found for o in c['others']]),
+                    doses=dosed, dose_fits=frame('dose_fits', dose_fits) if dose_fits else None,
+                    positions=frame('positions', positions) if positions else None, balance=outcomes.cells().stack().rename('n').reset_index(),
+                    outcomes=outcomes, notes=notes, delivered=delivered, settings=settings)
 
 # %% ../../nbs/evidence/15_analysis.ipynb #c093f60a
 @patch
 def methods(self:Analysis)->str: # Markdown
     "The methods and results as text, with the numbers, and what was not delivered, measured or estimated."
     o, c, table, s = self.outcomes, self.contrasts, self.outcomes.table, self.settings
-    if o.form == 'views': shown = (f'{table.participant.nunique()} people, ' if 'participant' in table else '') + f'{len(table)} views'
+    if o.form == 'views':
+        shown = (f'{table.participant.nunique()} people, ' if 'participant' in table else '') + f'{len(table)} views'
     elif o.form == 'counts': shown = f'{int(table.impressions.sum())} impressions in {len(table)} cells (ad x variant)'
     else: shown = f'rates of {len(table)} cells (ad x variant), without counts'
-    parts = [f'**Data.** {table.video_id.nunique()} ads in {len(o.variants)} variants ({_and(_words(v) for v in o.variants)}); {shown}.'
+    parts = [f'**Data.** {table.video_id.nunique()} ads in {len(o.variants)} variants '
+             f'({_and(_words(v) for v in o.variants)}); {shown}.'
              + (f' Sample ratio: p = {o.ratio_p:.2g}.' if o.ratio_p == o.ratio_p else '')]
     for name in self.names:
         rows = c[c.outcome == name]
-        models = [f'{model} ({_and(_words(x) for x in group.contrast) if len(group) < len(rows) else "all contrasts"})' for model, group in rows.groupby('model', sort=False)]
-        parts.append(f'**{_words(name).capitalize()}.** Each planned contrast was estimated on the rows of its two arms: {"; ".join(models)}. '
-                     f'Holm\'s method adjusts p over the {int((rows.contrast != "placebo - baseline").sum())} contrasts of this outcome other than the placebo\'s. '
-                     + (f'Bayes factors (for an effect, against none) have the prior {rows.prior[rows.prior != ""].iloc[0]}. ' if (rows.prior != '').any() else '')
-                     + ' '.join(f'{_words(r.contrast)}: {_effect_words(r)}; {_p(r.p)}{f", {_p(r.p_holm)} after Holm" if r.p_holm == r.p_holm else ""}{f", Bayes factor {_bf(r.bayes_factor)}" if r.bayes_factor == r.bayes_factor else ""}.'
+        def which(group): return _and(_words(x) for x in group.contrast) if len(group) < len(rows) else 'all contrasts'
+        models = [f'{model} ({which(group)})' for model, group in rows.groupby('model', sort=False)]
+        parts.append(f'**{_words(name).capitalize()}.** Each planned contrast was estimated on the rows of its two '
+                     f'arms: {"; ".join(models)}. '
+                     f'Holm\'s method adjusts p over the {int((rows.contrast != "placebo - baseline").sum())} '
+                     'contrasts of this outcome other than the placebo\'s. '
+                     + ('Bayes factors (for an effect, against none) have the prior '
+                        f'{rows.prior[rows.prior != ""].iloc[0]}. ' if (rows.prior != '').any() else '')
+                     + ' '.join(f'{_words(r.contrast)}: {_effect_words(r)}; '
+                                f'{_p(r.p)}{f", {_p(r.p_holm)} after Holm" if r.p_holm == r.p_holm else ""}{f", Bayes factor {_bf(r.bayes_factor)}" if r.bayes_factor == r.bayes_factor else ""}.'
                                 for r in rows.itertuples() if r.estimate == r.estimate))
         for r in self.equivalence[self.equivalence.outcome == name].itertuples():
-            parts.append(f'The placebo was tested for equivalence with the baseline (two one-sided tests, margin {r.margin}): 90 % interval {r.low90:.3f} to {r.high90:.3f} on {rows.scale.iloc[0]}, {_p(r.p)}; {"equivalent" if r.equivalent else "not shown to be equivalent"}.'
-                         if r.margin else 'No margin was given, so no equivalence of placebo and baseline was tested, and none is claimed.')
+            parts.append('The placebo was tested for equivalence with the baseline (two one-sided tests, margin '
+                         f'{r.margin}): 90 % interval {r.low90:.3f} to {r.high90:.3f} on {rows.scale.iloc[0]}, '
+                         f'{_p(r.p)}; {"equivalent" if r.equivalent else "not shown to be equivalent"}.'
+                         if r.margin else 'No margin was given, so no equivalence of placebo and baseline was tested, '
+                                          'and none is claimed.')
         if len(others := self.others[(self.others.outcome == name)]):
             both = others.merge(rows[['contrast', 'estimate', 'scale']], on=['contrast', 'scale'], suffixes=('', '_first'))
             both = both[np.isfinite(both.estimate_first) & np.isfinite(both.estimate)]
             apart = (both.estimate - both.estimate_first).abs().groupby(both.model).max()
-            if len(apart): parts.append('Second opinions: ' + '; '.join(f'{model}, at most {d:.3f} from these estimates' for model, d in apart.items()) + '.')
+            if len(apart):
+                parts.append('Second opinions: ' + '; '.join(f'{model}, at most {d:.3f} from these estimates' for model, d in apart.items()) + '.')
         for r in self.dose_fits[self.dose_fits.outcome == name].itertuples() if self.dose_fits is not None else ():
-            parts.append(f'Dose-response on {"people" if r.dose == "people" else "the model"}\'s dose (mean over all scenes of log alpha against the baseline): '
-                         + (f'{r.slope:.3f} [{r.low:.3f}, {r.high:.3f}] on {r.scale} per doubling of alpha, {_p(r.p)}; {r.model}.' if r.slope == r.slope else f'{r.note}.'))
+            parts.append(f'Dose-response on {"people" if r.dose == "people" else "the model"}\'s dose (mean over all '
+                         'scenes of log alpha against the baseline): '
+                         + (f'{r.slope:.3f} [{r.low:.3f}, {r.high:.3f}] on {r.scale} per doubling of alpha, '
+                            f'{_p(r.p)}; {r.model}.' if r.slope == r.slope else f'{r.note}.'))
         if self.positions is not None:
             rows = self.positions[(self.positions.outcome == name) & self.positions.p.notna()]
-            if len(rows): parts.append(f'Whether effects change with the position in the session was tested for {len(rows)} contrasts, unadjusted: the smallest p is {rows.p.min():.3f} ({_words(rows.loc[rows.p.idxmin()].contrast)}).')
-    if s['peeked']: parts.append('Results were looked at before the data were complete: intervals and p of contrasts are anytime-valid for the ads shown (asymptotic confidence sequences, Waudby-Smith et al., 2024), and never narrower than those of a single look.')
-    else: parts.append('The analysis supposes that the number of viewers was fixed beforehand and nobody stopped because of the results; if somebody did, the analysis must be told (`peeked`).')
+            if len(rows):
+                parts.append(f'Whether effects change with the position in the session was tested for {len(rows)} '
+                             f'contrasts, unadjusted: the smallest p is {rows.p.min():.3f} '
+                             f'({_words(rows.loc[rows.p.idxmin()].contrast)}).')
+    if s['peeked']:
+        parts.append('Results were looked at before the data were complete: intervals and p of contrasts are '
+                     'anytime-valid for the ads shown (asymptotic confidence sequences, Waudby-Smith et al., 2024), '
+                     'and never narrower than those of a single look.')
+    else:
+        parts.append('The analysis supposes that the number of viewers was fixed beforehand and nobody stopped '
+                     'because of the results; if somebody did, the analysis must be told (`peeked`).')
     if self.ads.alone.notna().any(): parts.append('Each contrast was estimated anew without each ad in turn.')
     lost = [sentence for sentence in cannot_test(o.variants)]
     parts.append('**Not delivered, not measured, left out.** ' + ' '.join(dict.fromkeys([*self.delivered, *self.notes, *lost])))
     import statsmodels
-    parts.append(f'Software: akv {akv.__version__} (its mixed models are checked against lme4), statsmodels {statsmodels.__version__}.')
+    parts.append(f'Software: akv {akv.__version__} (its mixed models are checked against lme4), statsmodels '
+                 f'{statsmodels.__version__}.')
     return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/evidence/15_analysis.ipynb #3fc5f3aa
-_BY_OUTCOME = dict(contrasts='contrasts', equivalence='equivalence', ads='ads', others='second_opinions', doses='doses', dose_fits='dose_fits', positions='positions')
+_BY_OUTCOME = dict(contrasts='contrasts', equivalence='equivalence', ads='ads', others='second_opinions', doses='doses',
+                   dose_fits='dose_fits', positions='positions')     # attribute: what its file is called
 
 @patch
 def save(self:Analysis,
     folder, # such as outputs/analysis; made where it is not there
 )->list: # the files written
-    "Write all tables, `analysis.json` and `methods.md`. Files of an earlier analysis that this one does not have are removed; the same analysis gives the same bytes."
+    """Write all tables, `analysis.json` and `methods.md`; the same analysis gives the same bytes.
+
+    Files of an earlier analysis that this one does not have are removed."""
     folder, files = Path(folder), []
     try: old = read_json(folder/'analysis.json').get('files', [])
     except (TableError, AttributeError): old = []
@@ -482,7 +582,8 @@ def save(self:Analysis,
         outcomes={m.name: dict(kind=m.kind, column=m.column, of=m.of) for m in self.outcomes.measures}, sample_ratio_p=self.outcomes.ratio_p,
         conclusions=self.conclusions(), warnings=self.outcomes.warnings, notes=self.notes, delivered=self.delivered, files=names)))
     for name in old:
-        if name not in names and isinstance(name, str) and Path(name).name == name and name.endswith(('.csv', '.md')): (folder/name).unlink(missing_ok=True)
+        if name not in names and isinstance(name, str) and Path(name).name == name and name.endswith(('.csv', '.md')):
+            (folder/name).unlink(missing_ok=True)
     return files
 
 # %% ../../nbs/evidence/15_analysis.ipynb #ef966324
@@ -503,8 +604,10 @@ class SimpleComparison:
     def __repr__(self):
         m = self.model
         value = f'{m.estimate:.3f} [{m.low:.3f}, {m.high:.3f}] {m.scale}, {_p(m.p)} ({m.model})' if m.estimate == m.estimate else '; '.join(m.notes)
-        return '\n'.join([f'{_words(self.outcome)}, {_words(self.variant)} against {_words(self.baseline)}: mean {self.mean:.4g} against {self.mean_baseline:.4g}, t = {self.t:.2f}, {_p(self.p)} (t-test, row by row)',
-                          *([f'Do not rely on this test: '] if self.doubts else []), *(f'- {d}' for d in self.doubts), f'The model: {value}'])
+        return '\n'.join([f'{_words(self.outcome)}, {_words(self.variant)} against {_words(self.baseline)}: mean '
+                          f'{self.mean:.4g} against {self.mean_baseline:.4g}, t = {self.t:.2f}, {_p(self.p)} (t-test, '
+                          'row by row)',
+                          *(['Do not rely on this test:'] if self.doubts else []), *(f'- {d}' for d in self.doubts), f'The model: {value}'])
 
 def simple_comparison(
     outcomes, # `Outcomes`, or what `read_outcomes` takes
@@ -520,16 +623,29 @@ def simple_comparison(
     y = table[m.column] / table[m.of] if m.kind == 'count' else table[m.column].astype(float)
     one, two = y[table.variant == variant], y[table.variant == baseline]
     for name, values in ((variant, one), (baseline, two)):
-        if len(values) < 2: raise TableError(f'{name} has {len(values)} rows of {m.words}; a t-test needs two in each arm (there are {", ".join(outcomes.variants)})')
+        if len(values) < 2:
+            raise TableError(f'{name} has {len(values)} rows of {m.words}; a t-test needs two in each arm (there are '
+                             f'{", ".join(outcomes.variants)})')
     rows, doubts = two_arms(table, m, variant, baseline)[0], []
-    if m.kind == 'count': doubts.append(f'Rates are compared as if each were equally sure, but cells have {int(table[m.of].min())} to {int(table[m.of].max())} {m.of}.')
+    if m.kind == 'count':
+        doubts.append(f'Rates are compared as if each were equally sure, but cells have {int(table[m.of].min())} to '
+                      f'{int(table[m.of].max())} {m.of}.')
     if m.kind == 'rate': doubts.append('Rates are compared without the counts behind them.')
     if m.kind == 'binary': doubts.append('The outcome is 0 or 1, which no normal distribution is.')
-    if (n := rows.video_id.nunique()): doubts.append(f'Rows are not independent: the same {n} ads are in both arms, and the test takes them for different ones.')
-    if has_viewers(rows): doubts.append(f'Rows are not independent: {rows.participant.nunique()} people gave {len(rows)} rows.')
-    if len(outcomes.variants) > 2: doubts.append(f'There are {len(outcomes.variants)} arms: picked out of them, this comparison is one of several, and its p is not corrected for that.')
-    if one.var() + two.var() > 0 and stats.levene(one, two).pvalue < .05: doubts.append(f'Variances differ ({one.var():.3g} and {two.var():.3g}); Welch\'s test gives {_p(float(stats.ttest_ind(one, two, equal_var=False).pvalue))}.')
-    if m.kind == 'time' and abs(stats.skew(np.r_[one - one.mean(), two - two.mean()])) > 1: doubts.append('Seconds are skewed.')
-    if one.var() + two.var() == 0: t, p = math.nan, math.nan; doubts.append('All rows of an arm are alike: there is no spread to test against.')
+    if (n := rows.video_id.nunique()):
+        doubts.append(f'Rows are not independent: the same {n} ads are in both arms, and the test takes them for '
+                      'different ones.')
+    if has_viewers(rows):
+        doubts.append(f'Rows are not independent: {rows.participant.nunique()} people gave {len(rows)} rows.')
+    if len(outcomes.variants) > 2:
+        doubts.append(f'There are {len(outcomes.variants)} arms: picked out of them, this comparison is one of '
+                      'several, and its p is not corrected for that.')
+    if one.var() + two.var() > 0 and stats.levene(one, two).pvalue < .05:
+        doubts.append(f'Variances differ ({one.var():.3g} and {two.var():.3g}); Welch\'s test gives '
+                      f'{_p(float(stats.ttest_ind(one, two, equal_var=False).pvalue))}.')
+    if m.kind == 'time' and abs(stats.skew(np.r_[one - one.mean(), two - two.mean()])) > 1:
+        doubts.append('Seconds are skewed.')
+    if one.var() + two.var() == 0:
+        t, p = math.nan, math.nan; doubts.append('All rows of an arm are alike: there is no spread to test against.')
     else: t, p = map(float, stats.ttest_ind(one, two))
     return SimpleComparison(m.name, variant, baseline, float(one.mean()), float(two.mean()), t, p, doubts, fit_contrast(rows, m))

@@ -54,11 +54,15 @@ def exact_fit(
     "The odds ratio that ads have in common, by its exact conditional distribution ([tests](10_tests.ipynb))."
     events, trials = np.asarray(events, int), np.asarray(trials, int)
     model = 'exact conditional odds ratio, ads as strata'
-    try: r = exact_odds_ratio(events.ravel(), trials.ravel(), np.tile([0, 1], len(events)), np.repeat(np.arange(len(events)), 2), level)
-    except ModelError: return replace(failed('log odds', model, 'there are no events to compare'), low=-math.inf, high=math.inf)
+    try:
+        r = exact_odds_ratio(events.ravel(), trials.ravel(), np.tile([0, 1], len(events)), np.repeat(np.arange(len(events)), 2), level)
+    except ModelError:
+        return replace(failed('log odds', model, 'there are no events to compare'), low=-math.inf, high=math.inf)
     with np.errstate(divide='ignore'): estimate, low, high = np.log([r.ratio, r.low, r.high])
     notes = [] if np.isfinite(estimate) else ['no events in one arm: the odds ratio has an end on one side only']
-    if r.heterogeneity < .05: notes.append(f'the ads differ in their odds ratios (Breslow-Day, p = {r.heterogeneity:.2g}), which the exact method supposes they do not')
+    if r.heterogeneity < .05:
+        notes.append(f'the ads differ in their odds ratios (Breslow-Day, p = {r.heterogeneity:.2g}), which the exact '
+                     'method supposes they do not')
     return Result(float(estimate), math.nan, math.nan, float(low), float(high), r.p, 'log odds', model, notes)
 
 # %% ../../nbs/evidence/12_contrasts.ipynb #08a88ee7
@@ -94,7 +98,8 @@ def mixed_fit(
     words = _model_words('gaussian' if trials is None else 'binomial', rows, viewers) if repeated else 'linear mixed model (REML) of the ads\' means'
     if trials is None: estimate, words = fit.contrast(target), words + ', Satterthwaite df'
     elif viewers or len(fixed) > 1: estimate, words = fit.contrast(target, df=ads - 1), words + ', t with ads - 1 df'
-    else: estimate, words = fit.robust(target, rows.video_id), words + ', ad-clustered standard errors (Mancl-DeRouen), t with ads - 1 df'
+    else:
+        estimate, words = fit.robust(target, rows.video_id), words + ', ad-clustered standard errors (Mancl-DeRouen), t with ads - 1 df'
     return Result(estimate.estimate, estimate.se, estimate.df, estimate.low, estimate.high, estimate.p, scale, words, list(fit.notes))
 
 # %% ../../nbs/evidence/12_contrasts.ipynb #dac5e996
@@ -106,20 +111,22 @@ def cox_regression(
 )->tuple: # (log hazard ratio of x, its variance by the model, [n] influence of each row on it)
     """Cox regression of one covariate, ties after Efron.
 
-    Sums of influences over clusters, squared and added, give a robust variance (Lin and Wei, 1989). Raises `ModelError` where one group never leaves."""
+    Sums of influences over clusters, squared and added, give a robust variance (Lin and Wei, 1989).
+    Raises `ModelError` where one group never leaves."""
     order = np.lexsort((seconds, strata))
     t, d, x, s = (np.asarray(v, float)[order] for v in (seconds, left, x, strata))
     n, e = len(t), np.flatnonzero(d)
     new = np.r_[True, (np.diff(s) != 0) | (np.diff(t) != 0)]
     group = np.cumsum(new) - 1                                        # rows of the same stratum and time
     start = np.flatnonzero(new)
+    def cumulated(v): return np.r_[0., np.cumsum(v)]
     end = np.searchsorted(s, s, side='right')                         # where each row's stratum ends
     ge = group[e]
     deaths = np.bincount(ge, minlength=group[-1] + 1)
     before = np.cumsum(deaths) - deaths
     part = (np.arange(len(e)) - before[ge]) / deaths[ge]              # Efron: how much of the tied deaths has left the risk set
     def sums(v): # over the risk set of each death
-        c = np.r_[0., np.cumsum(v)]
+        c = cumulated(v)
         return c[end[e]] - c[start[ge]] - part * np.bincount(ge, v[e], len(deaths))[ge]
     x, beta = x - x.mean(), 0.
     for _ in range(50):
@@ -131,8 +138,8 @@ def cox_regression(
         beta += step
         if abs(step) < 1e-10: break
     if abs(beta * np.ptp(x)) > 12: raise ModelError('nearly all leave in one group and hardly anybody in the other')
-    def cumulated(v): return np.r_[0., np.cumsum(v)]
-    until, since = (before + deaths)[group], np.r_[0, np.cumsum(d)][np.searchsorted(s, s)].astype(int)   # deaths up to a row's time; before its stratum
+    until = (before + deaths)[group]                                  # deaths up to a row's time
+    since = cumulated(d)[np.searchsorted(s, s)].astype(int)           # deaths before its stratum
     tied = np.zeros(n, int); tied[e] = 1
     def suffered(v): # sum over the deaths that a row was at risk of
         c = cumulated(v)
@@ -191,7 +198,8 @@ def values_on_scale(
         return np.log(np.where(y > 0, y, y[y > 0].min() / 2)), 'log seconds', notes
     if scale == 'log odds': return np.log(y / (1 - y)), scale, []
     what = {'share': 'shares', 'rate': 'rates'}.get(measure.kind)
-    return y, scale, [f'some {what} are 0 or 1 and have no log odds, so they are compared as they are (points of 1 = 100 %)'] if what else []
+    return y, scale, [f'some {what} are 0 or 1 and have no log odds, so they are compared as they are (points of 1 = '
+                      '100 %)'] if what else []
 
 def by_ad(rows, measure): # events and trials, [ads, 2] each: in the reference, in the arm
     table = rows.assign(_k=rows[measure.column], _n=rows[measure.of] if measure.kind == 'count' else 1.)
@@ -236,7 +244,8 @@ def ad_effects(
 # %% ../../nbs/evidence/12_contrasts.ipynb #b0a7bf8c
 def ads_differences(rows, measure, scale, notes): # the mean over ads of their differences, as a paired t-test
     gaps = ad_effects(rows, measure, scale).estimate.dropna()
-    if len(gaps) < 2 or gaps.std() == 0: return failed(scale, 'none', '; '.join([*notes, 'one ad only' if len(gaps) < 2 else 'all differences are alike']))
+    if len(gaps) < 2 or gaps.std() == 0:
+        return failed(scale, 'none', '; '.join([*notes, 'one ad only' if len(gaps) < 2 else 'all differences are alike']))
     e = t_estimate(gaps.mean(), gaps.std() / math.sqrt(len(gaps)), len(gaps) - 1)
     return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, scale, "mean of the ads' differences, t with ads - 1 df", notes)
 
@@ -248,7 +257,8 @@ def fit_contrast(
     "The primary model of an outcome. What could not be fitted says so, and what was done instead; nothing is raised."
     values = rows[x].to_numpy(float)
     scale = scale_of(rows, measure) if len(rows) else measure.scale or 'points'
-    if not len(rows) or np.ptp(values) == 0: return failed(scale, 'none', 'no ad has both arms' if x == 'side' else 'all doses are alike')
+    if not len(rows) or np.ptp(values) == 0:
+        return failed(scale, 'none', 'no ad has both arms' if x == 'side' else 'all doses are alike')
     try:
         if measure.kind in ('count', 'binary'):
             trials = rows[measure.of].to_numpy(float) if measure.kind == 'count' else np.ones(len(rows))
@@ -258,22 +268,27 @@ def fit_contrast(
                 if few < SMALL or ads < 2:
                     why = f'only {few:.0f} events in one arm' if few < SMALL else 'one ad only (the result concerns this ad, no others)'
                     r = exact_fit(events, of)
-                    return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model (it supposes the same effect in all ads)', *r.notes])
+                    return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model (it '
+                                             'supposes the same effect in all ads)', *r.notes])
             return mixed_fit(rows, rows[measure.column], {x: values}, x, trials, 'log odds')
         if scale == 'log hazard': return cox_fit(rows, values)
         y, scale, notes = values_on_scale(rows, measure)
         if np.ptp(y) == 0: return failed(scale, 'none', 'all values are alike')
-        if x == 'side' and len(rows) == 2 * rows.video_id.nunique(): return ads_differences(rows, measure, scale, notes)   # cells: one row an ad and arm
+        if x == 'side' and len(rows) == 2 * rows.video_id.nunique():
+            return ads_differences(rows, measure, scale, notes)   # cells: one row an ad and arm
         r = mixed_fit(rows, y, {x: values}, x, None, scale)
         return replace(r, notes=notes + r.notes)
     except (ModelError, np.linalg.LinAlgError, ZeroDivisionError) as error:
         why = str(error) if isinstance(error, ModelError) else 'its equations cannot be solved'
-        if x != 'side' or rows.video_id.nunique() < 2 or not rows[measure.column].any(): return failed(scale, 'none', f'not estimated: {why}')
+        if x != 'side' or rows.video_id.nunique() < 2 or not rows[measure.column].any():
+            return failed(scale, 'none', f'not estimated: {why}')
         if measure.kind in ('count', 'binary'):
             r = exact_fit(*by_ad(rows, measure))
-            return replace(r, notes=[f'the mixed model failed ({why}): the exact method takes its place, which supposes the same effect in all ads', *r.notes])
+            return replace(r, notes=[f'the mixed model failed ({why}): the exact method takes its place, which '
+                                     'supposes the same effect in all ads', *r.notes])
         scale = 'log seconds' if measure.kind == 'time' else scale
-        return ads_differences(rows, measure, scale, [f"the mixed model failed ({why}): the ads' differences take its place"])
+        return ads_differences(rows, measure, scale, [f"the mixed model failed ({why}): the ads' differences take its "
+                                                      "place"])
 
 # %% ../../nbs/evidence/12_contrasts.ipynb #4f375636
 def gee_fit(
@@ -289,7 +304,8 @@ def gee_fit(
     X = np.column_stack([np.ones(len(rows)), rows.side - centre[ad]])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        fit = sm.GEE(rows[measure.column].to_numpy(float) / n, X, groups=ad, family=sm.families.Binomial(), weights=n).fit(cov_type='bias_reduced', scale=1.)
+        model = sm.GEE(rows[measure.column].to_numpy(float) / n, X, groups=ad, family=sm.families.Binomial(), weights=n)
+        fit = model.fit(cov_type='bias_reduced', scale=1.)
     e = t_estimate(float(fit.params[1]), float(fit.bse[1]), len(ads) - 1)
     return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, 'log odds', 'GEE (independence), clustered by ad, bias-reduced, t with ads - 1 df')
 
@@ -312,8 +328,10 @@ def second_opinions(
         if (expected < 5).mean() > .5 and events.sum() < 5000: take(exact_fit, events, trials)
     elif measure.kind == 'time' and np.ptp(rows[measure.column]) > 0:
         seconds = rows.watch_time.to_numpy(float)
-        take(lambda: replace(mixed_fit(rows, seconds, dict(side=rows.side), 'side', None, 'seconds'), model='linear mixed model (REML) of seconds up to the ad\'s end, Satterthwaite df'))
-        if first.scale == 'log hazard': take(lambda: mixed_fit(rows, values_on_scale(rows, measure)[0], dict(side=rows.side), 'side', None, 'log seconds'))
+        words = 'linear mixed model (REML) of seconds up to the ad\'s end, Satterthwaite df'
+        take(lambda: replace(mixed_fit(rows, seconds, dict(side=rows.side), 'side', None, 'seconds'), model=words))
+        if first.scale == 'log hazard':
+            take(lambda: mixed_fit(rows, values_on_scale(rows, measure)[0], dict(side=rows.side), 'side', None, 'log seconds'))
     return out
 
 # %% ../../nbs/evidence/12_contrasts.ipynb #de4c20bf

@@ -31,7 +31,8 @@ def read_numbers(
     commas = [t for t in text if ',' in t]
     grouped = commas and all(_GROUPED.fullmatch(t.rstrip(' %')) for t in commas)
     if grouped and not whole and not any(t.count(',') > 1 or '.' in t for t in commas):
-        raise TableError(f"{where}: {column} has {commas[0]!r}: a thousand and more, or a decimal comma? Write it without commas")
+        raise TableError(f"{where}: {column} has {commas[0]!r}: a thousand and more, or a decimal comma? Write it "
+                         "without commas")
     out = np.full(len(text), np.nan)
     for i, t in enumerate(text):
         if t.lower() in _MISSING: continue
@@ -40,7 +41,9 @@ def read_numbers(
         t = t.replace(',', '') if grouped else t.replace(',', '.')
         try: out[i] = float(t) / (100 if sign else 1)
         except ValueError: out[i] = np.inf
-        if np.isinf(out[i]): raise TableError(f"{where}: {column} is {str(values[i])[:40]!r} in row {i + 1}, which is no number; correct it, or leave it empty")
+        if np.isinf(out[i]):
+            raise TableError(f"{where}: {column} is {str(values[i])[:40]!r} in row {i + 1}, which is no number; "
+                             "correct it, or leave it empty")
     return out
 
 # %% ../../nbs/evidence/11_outcomes.ipynb #fc3b9b81
@@ -55,13 +58,17 @@ def _columns(table, where): # the table with akv's names; TableError where two c
     names = {c: _KNOWN.get(re.sub(r'[\s-]+', '_', str(c).strip().lower()), str(c).strip()) for c in table.columns}
     for name in names.values():
         double = [c for c, n in names.items() if n == name]
-        if len(double) > 1: raise TableError(f'{where}: the columns {" and ".join(map(str, double))} are both taken for {name}; rename one')
+        if len(double) > 1:
+            raise TableError(f'{where}: the columns {" and ".join(map(str, double))} are both taken for {name}; '
+                             'rename one')
     return table.rename(columns=names)
 
 def _id_texts(column, where, name): # ids as text; numbers are written out as far as they can be
     if column.dtype.kind == 'f':
         lost = column[column.notna() & ((column.abs() >= 2**53) | (column % 1 != 0))]
-        if len(lost): raise TableError(f'{where}: {name} is a column of decimal numbers ({lost.iloc[0]!r}), which has lost digits of ids; '
+        if len(lost):
+            raise TableError(f'{where}: {name} is a column of decimal numbers ({lost.iloc[0]!r}), which has lost '
+                             'digits of ids; '
                                        f'read it as text, as with pandas.read_csv(..., dtype={{{name!r}: str}})')
         column = column.astype('Int64')
     return ['' if text in ('<NA>', 'nan', 'None') and missing else plain_id(text)
@@ -96,7 +103,8 @@ def _planned(manifest, key, check): # {video_id: [variant]} as planned; {} where
     if isinstance(manifest, (str, Path)): manifest = read_json(manifest)
     if manifest is not None:
         try: return {str(v): list(entry['variants']) for v, entry in manifest['videos'].items()}
-        except (AttributeError, KeyError, TypeError) as error: raise TableError(f'the manifest has no videos with variants ({error!r}); make it with `akv variants`') from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise TableError(f'the manifest has no videos with variants ({error!r}); make it with `akv variants`') from error
     table = key if key is not None else check
     if table is None: return {}
     return {v: list(dict.fromkeys(rows.variant)) for v, rows in table.groupby('video_id', sort=False)}
@@ -109,7 +117,8 @@ def _read_key(key): # DataFrame stimulus, video_id, variant; a stimulus once
     return key
 
 def _resolve_stimuli(table, key, where): # video_id and variant from the key
-    if key is None: raise TableError(f'{where} names stimuli and no variants: give the key (outputs/experiment/key.csv)')
+    if key is None:
+        raise TableError(f'{where} names stimuli and no variants: give the key (outputs/experiment/key.csv)')
     table['stimulus'] = _id_texts(table.stimulus, where, 'stimulus')
     strays = stray_rows(where, table.stimulus, key.stimulus).replace('of no video in this project', 'of no stimulus in the key')
     known = {id_key(s): (v, a) for s, v, a in zip(key.stimulus, key.video_id, key.variant)}
@@ -119,20 +128,27 @@ def _resolve_stimuli(table, key, where): # video_id and variant from the key
         table[name] = [f[i] if f else '' for f in found]
         if said is not None:
             other = [r for r, (a, b) in enumerate(zip(said.astype(str), table[name])) if b and id_key(a) != id_key(b)]
-            if other: raise TableError(f'{where}: row {other[0] + 1} has {name} {said[other[0]]}, and its stimulus is {table[name][other[0]]} by the key; correct one')
+            if other:
+                raise TableError(f'{where}: row {other[0] + 1} has {name} {said[other[0]]}, and its stimulus is '
+                                 f'{table[name][other[0]]} by the key; correct one')
     return table[[f is not None for f in found]], strays
 
 def _resolve_ids(table, planned, where): # the rows of known ads, spelled as there; a sentence on the others
     table['video_id'] = _id_texts(table.video_id, where, 'video_id')
-    if '' in set(table.video_id): raise TableError(f'{where}: row {list(table.video_id).index("") + 1} has no video_id; fill it in')
+    if '' in set(table.video_id):
+        raise TableError(f'{where}: row {list(table.video_id).index("") + 1} has no video_id; fill it in')
     if not planned:
         spoilt = [t for t in table.video_id if re.fullmatch(r'\d[.,]\d+e\+?\d+', t.lower())]
-        if spoilt: raise TableError(f'{where}: video_id {spoilt[0]} is a number that a spreadsheet has shortened; put the ids back and format the column as text')
+        if spoilt:
+            raise TableError(f'{where}: video_id {spoilt[0]} is a number that a spreadsheet has shortened; put the '
+                             'ids back and format the column as text')
         return table, ''
     strays = stray_rows(where, table.video_id, planned)
     spelled = {id_key(v): v for v in planned}
     own = table.video_id.map(lambda t: spelled.get(id_key(t)))
-    if not own.notna().any(): raise TableError(f'{where}: no row is of an ad in this study ({", ".join(list(planned)[:3])}, ...); found {", ".join(table.video_id.unique()[:3])}')
+    if not own.notna().any():
+        raise TableError(f'{where}: no row is of an ad in this study ({", ".join(list(planned)[:3])}, ...); found '
+                         f'{", ".join(table.video_id.unique()[:3])}')
     table['video_id'] = own
     return table[own.notna()], strays
 
@@ -141,7 +157,7 @@ def _resolve_ids(table, planned, where): # the rows of known ads, spelled as the
 class Measure:
     "An outcome that a table holds: which columns, and what kind of number."
     name:str # as files are called: clicks_per_impression
-    kind:str # 'count' (events of trials), 'binary' (0 or 1 a view), 'time' (seconds), 'rating', 'share' (0 to 1), 'rate' (a proportion of nobody knows how many)
+    kind:str # 'count' (events of trials), 'binary' (0 or 1 a view), 'time' (seconds), 'rating', 'share' (0 to 1), or 'rate' (of nobody knows how many)
     column:str # events, or the value
     of:str = '' # trials: impressions or clicks; '' where there are none
     scale:str = '' # on which it is analysed, such as 'log odds'; '': told by the rows
@@ -160,17 +176,22 @@ def _count(table, name, where, notes): # a column of counts
         if wrong.any():
             bad = values[wrong][0]
             hint = ' (a point that groups thousands?)' if bad > 0 and round(bad * 1000) == bad * 1000 else ''
-            raise TableError(f'{where}: {name} is {words} in {_rows(wrong)}: {bad:g}{hint}. Counts are 0, 1, 2, ...; correct it')
-    if np.isnan(values).any(): notes.append(f'{name} is empty in {_rows(np.isnan(values))} of {where}: left out there, not taken for 0.')
+            raise TableError(f'{where}: {name} is {words} in {_rows(wrong)}: {bad:g}{hint}. Counts are 0, 1, 2, ...; '
+                             'correct it')
+    if np.isnan(values).any():
+        notes.append(f'{name} is empty in {_rows(np.isnan(values))} of {where}: left out there, not taken for 0.')
     return values
 
 def _rate(table, name, where, notes): # a column of proportions
     values = read_numbers(table[name], where, name, percent=True)
     if (values > 1).any() and not any('%' in str(v) for v in table[name]):
-        if np.nanmax(values) > 100: raise TableError(f'{where}: {name} is {np.nanmax(values):g} in {_rows(values > 100)}, and a rate ends at 1, or 100 %; correct it')
+        if np.nanmax(values) > 100:
+            raise TableError(f'{where}: {name} is {np.nanmax(values):g} in {_rows(values > 100)}, and a rate ends at '
+                             '1, or 100 %; correct it')
         notes.append(f'{name} goes up to {np.nanmax(values):g}, so it was read as percent.')
         values = values / 100
-    if (values < 0).any() or (values > 1).any(): raise TableError(f'{where}: {name} is outside 0 to 100 % in {_rows((values < 0) | (values > 1))}; correct it')
+    if (values < 0).any() or (values > 1).any():
+        raise TableError(f'{where}: {name} is outside 0 to 100 % in {_rows((values < 0) | (values > 1))}; correct it')
     return values
 
 # %% ../../nbs/evidence/11_outcomes.ipynb #2a0128b1
@@ -188,14 +209,17 @@ def _read_counts(table, where, notes, conversions, watch, lengths):
         if above.any():
             i = np.flatnonzero(above)[0]
             cure = '; count them per impression (conversions="impressions")' if whole == 'clicks' else ''
-            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:.0f} of {table[whole].iloc[i]:.0f}); correct it{cure}')
+            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:.0f} of '
+                             f'{table[whole].iloc[i]:.0f}); correct it{cure}')
     if 'watch_time' in table:
         table['watch_time'] = read_numbers(table.watch_time, where, 'watch_time')
-        if (table.watch_time < 0).any(): raise TableError(f'{where}: watch_time is below 0 in {_rows(table.watch_time < 0)}; correct it')
+        if (table.watch_time < 0).any():
+            raise TableError(f'{where}: watch_time is below 0 in {_rows(table.watch_time < 0)}; correct it')
         longest = max(lengths.values(), default=120.)
         if watch is None:
             watch = 'sum' if (table.watch_time > 1.2 * longest).any() else 'mean'
-            notes.append(f'watch_time was read as the {"sum over" if watch == "sum" else "mean of"} the impressions of a row, since '
+            notes.append(f'watch_time was read as the {"sum over" if watch == "sum" else "mean of"} the impressions '
+                         'of a row, since '
                          f'{"it goes" if watch == "sum" else "it nowhere goes"} above {longest:g} s.')
         table['_seconds'] = table.watch_time if watch == 'sum' else table.watch_time * table.impressions
     empty = (table.impressions == 0).to_numpy()
@@ -203,16 +227,21 @@ def _read_counts(table, where, notes, conversions, watch, lengths):
     needed = [n for n in counts if n != 'users']
     table = table[~empty & table[needed].notna().all(axis=1).to_numpy()]
     alike = table.drop(columns='_seconds', errors='ignore').duplicated(keep=False).to_numpy()
-    if alike.any(): raise TableError(f'{where}: {_rows(alike)} are alike in every column: pasted twice? Remove one, or add a column (day, segment) that tells them apart')
+    if alike.any():
+        raise TableError(f'{where}: {_rows(alike)} are alike in every column: pasted twice? Remove one, or add a '
+                         'column (day, segment) that tells them apart')
     sums = table.groupby(['video_id', 'variant'], sort=False)
-    if (parts := len(table) - sums.ngroups): notes.append(f'{len(table)} rows were added up to {sums.ngroups} cells (ad x variant).')
-    cells = sums[[n for n in (*counts, *(['clicks'] if 'clicks' not in counts and 'clicks' in table else []), '_seconds') if n in table]].sum(min_count=1).reset_index()
+    if (parts := len(table) - sums.ngroups):
+        notes.append(f'{len(table)} rows were added up to {sums.ngroups} cells (ad x variant).')
+    summed = [n for n in ('impressions', 'clicks', 'conversions', 'users', '_seconds') if n in table]
+    cells = sums[summed].sum(min_count=1).reset_index()
     measures = []
     if 'clicks' in cells: measures.append(Measure('clicks_per_impression', 'count', 'clicks', 'impressions'))
     if 'conversions' in cells:
         of = conversions if conversions in cells else 'impressions'
         measures.append(Measure(f'conversions_per_{of[:-1]}', 'count', 'conversions', of))
-        notes.append(f'Conversions are counted per {of[:-1]}' + (', so arms are compared among people whom their variant has made click: no randomised comparison.' if of == 'clicks' else '.'))
+        chosen = ', so arms are compared among people whom their variant has made click: no randomised comparison'
+        notes.append(f'Conversions are counted per {of[:-1]}{chosen if of == "clicks" else ""}.')
     if '_seconds' in cells:
         cells['watch_time'] = cells.pop('_seconds') / cells.impressions
         measures.append(Measure('watch_time', 'time', 'watch_time', 'impressions'))
@@ -228,10 +257,14 @@ def _read_rates(table, where, notes):
     "(cells, measures) of a table of CTR, CVR, watch_time. Rows of the same cell are averaged."
     names = [n for n in ('CTR', 'CVR') if n in table]
     for name in names: table[name] = _rate(table, name, where, notes)
-    if 'watch_time' in table: table['watch_time'] = read_numbers(table.watch_time, where, 'watch_time'); names.append('watch_time')
+    if 'watch_time' in table:
+        table['watch_time'] = read_numbers(table.watch_time, where, 'watch_time'); names.append('watch_time')
     groups = table.groupby(['video_id', 'variant'], sort=False)
-    if len(table) > groups.ngroups: notes.append(f'{len(table)} rows were averaged to {groups.ngroups} cells, each row counting alike, since nobody says how many people stand behind it.')
-    notes.append('Rates without counts: every ad counts alike, whether ten people saw it or ten thousand; conversions cannot be set against impressions; no exact method and no check of the sample ratio is possible. '
+    if len(table) > groups.ngroups:
+        notes.append(f'{len(table)} rows were averaged to {groups.ngroups} cells, each row counting alike, since '
+                     'nobody says how many people stand behind it.')
+    notes.append('Rates without counts: every ad counts alike, whether ten people saw it or ten thousand; conversions '
+                 'cannot be set against impressions; no exact method and no check of the sample ratio is possible. '
                  'Ask for impressions and clicks.')
     return groups[names].mean().reset_index(), [Measure(n, 'time' if n == 'watch_time' else 'rate', n) for n in names]
 
@@ -243,7 +276,8 @@ def _read_views(table, where, notes, outcomes, lengths):
     "(rows, measures, names of covariates): a row a view."
     if 'participant' in table:
         table['participant'] = _id_texts(table.participant, where, 'participant')
-        if (table.participant == '').any(): raise TableError(f'{where}: no participant in {_rows(table.participant == "")}; fill it in')
+        if (table.participant == '').any():
+            raise TableError(f'{where}: no participant in {_rows(table.participant == "")}; fill it in')
     else: notes.append('No participant is named: every view is taken for another person\'s.')
     if 'clicks' in table and 'clicked' not in table: table = table.rename(columns={'clicks': 'clicked'})
     if 'conversions' in table and 'converted' not in table: table = table.rename(columns={'conversions': 'converted'})
@@ -253,13 +287,16 @@ def _read_views(table, where, notes, outcomes, lengths):
         if name in ('clicked', 'converted'):
             texts = column.map(lambda v: str(v).strip().lower())
             values = texts.map(lambda t: math.nan if t in _MISSING else _TRUE.get(t, math.inf))
-            if np.isinf(values).any(): raise TableError(f'{where}: {name} is {column[np.isinf(values)].iloc[0]!r} in {_rows(np.isinf(values))}; in a row a view it is 0 or 1')
+            if np.isinf(values).any():
+                raise TableError(f'{where}: {name} is {column[np.isinf(values)].iloc[0]!r} in '
+                                 f'{_rows(np.isinf(values))}; in a row a view it is 0 or 1')
             table[name] = values.astype(float); measures.append(Measure(name, 'binary', name)); continue
         wanted = outcomes is not None and name in outcomes or name in ('watch_time', 'attention_share')
         try: values = read_numbers(column, where, name, percent=name == 'attention_share')
         except TableError:
             if wanted: raise
-            if 'participant' in table and (table.groupby('participant')[name].nunique() > 1).any(): notes.append(f'The column {name} holds text that varies within a viewer: not analysed.')
+            if 'participant' in table and (table.groupby('participant')[name].nunique() > 1).any():
+                notes.append(f'The column {name} holds text that varies within a viewer: not analysed.')
             else: covariates.append(name)
             continue
         if np.isnan(values).all(): notes.append(f'The column {name} is empty, and not used.'); continue
@@ -271,19 +308,24 @@ def _read_views(table, where, notes, outcomes, lengths):
             if wanted or once: guessed.append(f'{name} ({"an outcome" if wanted else "about the viewer"})')
         table[name] = values
         if not wanted: covariates.append(name); continue
-        kind = 'time' if name == 'watch_time' else 'share' if name.endswith('share') else 'binary' if set(np.unique(values[~np.isnan(values)])) == {0., 1.} else 'rating'
+        binary = set(np.unique(values[~np.isnan(values)])) == {0., 1.}
+        kind = 'time' if name == 'watch_time' else 'share' if name.endswith('share') else 'binary' if binary else 'rating'
         if kind == 'share' and ((values < 0) | (values > 1)).any():
-            raise TableError(f'{where}: {name} is outside 0 to 1 in {_rows((values < 0) | (values > 1))}; shares are proportions; correct it')
+            raise TableError(f'{where}: {name} is outside 0 to 1 in {_rows((values < 0) | (values > 1))}; shares are '
+                             'proportions; correct it')
         measures.append(Measure(name, kind, name))
-    if guessed: notes.append(f'Columns taken for: {"; ".join(guessed)}. Name the outcomes (outcomes=[...]) if that is wrong.')
+    if guessed:
+        notes.append(f'Columns taken for: {"; ".join(guessed)}. Name the outcomes (outcomes=[...]) if that is wrong.')
     for m in measures:
-        if (gone := int(table[m.column].isna().sum())): notes.append(f'{m.words}: {gone} of {len(table)} views have none, and are left out of its analysis.')
+        if (gone := int(table[m.column].isna().sum())):
+            notes.append(f'{m.words}: {gone} of {len(table)} views have none, and are left out of its analysis.')
     if 'length_s' in table: table['length_s'] = read_numbers(table.length_s, where, 'length_s')
     elif lengths: table['length_s'] = table.video_id.map(id_key).map({id_key(v): float(s) for v, s in lengths.items()})
     if 'watch_time' in table: _check_times(table, where, notes)
     if 'position' in table:
         whole = table.position.map(whole_number)
-        if whole.isna().any(): notes.append(f'position is no whole number in {_rows(whole.isna())}, and is not used.'); table = table.drop(columns='position')
+        if whole.isna().any():
+            notes.append(f'position is no whole number in {_rows(whole.isna())}, and is not used.'); table = table.drop(columns='position')
         else: table['position'] = whole.astype(int)
     return table, measures, covariates
 
@@ -291,13 +333,16 @@ def _check_times(table, where, notes): # seconds, not below 0, not longer than t
     seconds = table.watch_time
     if (seconds < 0).any(): raise TableError(f'{where}: watch_time is below 0 in {_rows(seconds < 0)}; correct it')
     if 'length_s' not in table or table.length_s.isna().all():
-        notes.append('The ads\' lengths are not known (length_s), so views to the end cannot be told from others: watch time is taken as it is, without censoring.')
+        notes.append('The ads\' lengths are not known (length_s), so views to the end cannot be told from others: '
+                     'watch time is taken as it is, without censoring.')
         return
     if seconds.median() > 50 * table.length_s.median():
-        raise TableError(f'{where}: watch_time has a median of {seconds.median():g}, and the ads last {table.length_s.median():g} s: are these milliseconds? Divide by 1000')
+        raise TableError(f'{where}: watch_time has a median of {seconds.median():g}, and the ads last '
+                         f'{table.length_s.median():g} s: are these milliseconds? Divide by 1000')
     long = seconds > table.length_s * 1.001
     if long.any():
-        notes.append(f'watch_time is above the ad\'s length in {int(long.sum())} of {len(table)} views (loops, or a clock that goes on): counted as watched to the end.')
+        notes.append(f'watch_time is above the ad\'s length in {int(long.sum())} of {len(table)} views (loops, or a '
+                     'clock that goes on): counted as watched to the end.')
         table['watch_time'] = np.minimum(seconds, table.length_s)
 
 # %% ../../nbs/evidence/11_outcomes.ipynb #b161e2e7
@@ -314,14 +359,19 @@ def _first_views(table, where, notes): # without a viewer's later views of an ad
 
 def _with_variants(assignment, key): # stimuli resolved by the key
     if 'variant' in assignment: return assignment
-    if key is None: raise TableError('the assignment names stimuli and no variants: give the key (outputs/experiment/key.csv)')
+    if key is None:
+        raise TableError('the assignment names stimuli and no variants: give the key (outputs/experiment/key.csv)')
     variant = {id_key(s): v for s, v in zip(key.stimulus, key.variant)}
     unknown = [s for s in assignment.stimulus if id_key(s) not in variant]
-    if unknown: raise TableError(f'the assignment has the stimulus {unknown[0]}, which is not in the key: they are of different designs')
+    if unknown:
+        raise TableError(f'the assignment has the stimulus {unknown[0]}, which is not in the key: they are of '
+                         'different designs')
     return assignment.assign(variant=[variant[id_key(s)] for s in assignment.stimulus])
 
 def _shares(assignment, key): # {variant: share} that a platform was told to give
-    if 'share' not in assignment: raise TableError(f'the assignment has neither participant nor share (found: {", ".join(assignment.columns)}); make it again with `akv assign`')
+    if 'share' not in assignment:
+        raise TableError(f'the assignment has neither participant nor share (found: {", ".join(assignment.columns)}); '
+                         'make it again with `akv assign`')
     shares = _with_variants(assignment, key).assign(share=read_numbers(assignment.share, 'the assignment', 'share', percent=True))
     return shares.groupby('variant').share.sum().to_dict()
 
@@ -331,14 +381,19 @@ def _as_assigned(table, assignment, key, notes): # variants as assigned; a table
                                                                assignment.position if 'position' in assignment else [None] * len(assignment))}
     found = [plan.get((id_key(p), id_key(v))) for p, v in zip(table.participant, table.video_id)]
     known = np.array([f is not None for f in found], bool)
-    if not known.any(): raise TableError(f'no view is of a participant in the assignment ({table.participant.iloc[0]}, ...): is it another study\'s?')
-    if not known.all(): notes.append(f'{int((~known).sum())} views were not assigned to their viewer: they count as seen.')
+    if not known.any():
+        raise TableError(f'no view is of a participant in the assignment ({table.participant.iloc[0]}, ...): is it '
+                         'another study\'s?')
+    if not known.all():
+        notes.append(f'{int((~known).sum())} views were not assigned to their viewer: they count as seen.')
     meant = [f[0] if f else v for f, v in zip(found, table.variant)]
     other = np.array([a != b for a, b in zip(meant, table.variant)])
     if other.any():
-        notes.append(f'{int(other.sum())} views show another variant than was assigned: they count as assigned (intention to treat).')
+        notes.append(f'{int(other.sum())} views show another variant than was assigned: they count as assigned '
+                     '(intention to treat).')
         table = table.assign(variant=meant)
-    if 'position' not in table and known.all() and all(whole_number(f[1]) for f in found): table = table.assign(position=[whole_number(f[1]) for f in found])
+    if 'position' not in table and known.all() and all(whole_number(f[1]) for f in found):
+        table = table.assign(position=[whole_number(f[1]) for f in found])
     came = table[known].groupby('variant').size()
     return table, assignment.groupby('variant').size().to_frame('assigned').assign(seen=came).fillna({'seen': 0}).astype(int)
 
@@ -353,10 +408,13 @@ def arm_ratio(
     cells = counts if isinstance(counts, pd.DataFrame) else None
     observed = counts if cells is None else cells.sum()
     w = np.array([1. if weights is None else float(weights.get(v, 0)) for v in observed.index])
-    if (w <= 0).any(): raise TableError(f'no weight above 0 is planned for {observed.index[w <= 0][0]}, which has rows; give one')
+    if (w <= 0).any():
+        raise TableError(f'no weight above 0 is planned for {observed.index[w <= 0][0]}, which has rows; give one')
     expected = observed.sum() * w / w.sum()
-    table = pd.DataFrame(dict(variant=observed.index, observed=observed.to_numpy(), expected=expected, ratio=observed.to_numpy() / expected))
-    if cells is None: return table, sample_ratio(dict(observed), dict(zip(observed.index, w))).p if len(observed) > 1 else math.nan, 'chi-square test'
+    table = pd.DataFrame(dict(variant=observed.index, observed=observed.to_numpy(), expected=expected))
+    table['ratio'] = table.observed / table.expected
+    if cells is None:
+        return table, sample_ratio(dict(observed), dict(zip(observed.index, w))).p if len(observed) > 1 else math.nan, 'chi-square test'
     logs = np.log(cells[(cells > 0).all(axis=1)].to_numpy(float)) - np.log(w)
     n, k = logs.shape
     if n < 3 or k < 2: return table, math.nan, 'too few ads to test'
@@ -384,7 +442,8 @@ def balance_table(
         for level in [''] if numbers else sorted(column.astype(str).unique()):
             values = column.astype(float) if numbers else (column.astype(str) == level).astype(float)
             seen = values.notna()
-            means = {a: np.average(values[seen & (table.variant == a)], weights=w[seen & (table.variant == a)]) if (seen & (table.variant == a)).any() else math.nan for a in arms}
+            of = {a: seen & (table.variant == a) for a in arms}
+            means = {a: np.average(values[of[a]], weights=w[of[a]]) if of[a].any() else math.nan for a in arms}
             spread = {a: values[table.variant == a].var(ddof=0) if numbers else means[a] * (1 - means[a]) for a in arms}
             for a in arms:
                 sd = math.sqrt((spread[a] + spread[arms[0]]) / 2)
@@ -422,15 +481,19 @@ class Outcomes:
         return (groups.impressions.sum() if self.form == 'counts' else groups.size()).unstack(fill_value=0)[self.variants]
     def __repr__(self):
         n = f', {self.table.participant.nunique()} viewers' if 'participant' in self.table else ''
-        head = f'Outcomes: {len(self.table)} {dict(views="views", counts="cells (counts)", rates="cells (rates only)")[self.form]}, {self.table.video_id.nunique()} ads, {len(self.variants)} arms{n}; {", ".join(m.words for m in self.measures)}'
+        rows = dict(views='views', counts='cells (counts)', rates='cells (rates only)')[self.form]
+        head = (f'Outcomes: {len(self.table)} {rows}, {self.table.video_id.nunique()} ads, {len(self.variants)} arms{n}; '
+                f'{", ".join(m.words for m in self.measures)}')
         return '\n'.join([head, *(f'! {w}' for w in self.warnings), *(f'- {n}' for n in self.notes if n not in self.warnings)])
     def _repr_html_(self):
         from html import escape
         lines = repr(self).split('\n')
-        return f'<p>{escape(lines[0])}</p><ul>' + ''.join(f'<li>{"<b>" + escape(l[2:]) + "</b>" if l[0] == "!" else escape(l[2:])}</li>' for l in lines[1:]) + '</ul>'
+        items = [f'<b>{escape(line[2:])}</b>' if line[0] == '!' else escape(line[2:]) for line in lines[1:]]
+        return f'<p>{escape(lines[0])}</p><ul>' + ''.join(f'<li>{item}</li>' for item in items) + '</ul>'
 
 # %% ../../nbs/evidence/11_outcomes.ipynb #a3b0ca48
-_PLATFORM = ('Counts from a platform: its delivery algorithm picks different people for different creatives, while the test runs, so arms may differ in who saw them as much as in what they saw '
+_PLATFORM = ('Counts from a platform: its delivery algorithm picks different people for different creatives, while '
+             'the test runs, so arms may differ in who saw them as much as in what they saw '
              '(Burtch et al., 2025, arXiv 2508.21251; Braun and Schwartz, 2025, Journal of Marketing). {}')
 
 def read_outcomes(
@@ -450,19 +513,23 @@ def read_outcomes(
 
     What was left out or read loosely stands in `notes`; what touches the conclusion in `warnings`, too."""
     import pandas as pd
-    if conversions not in ('impressions', 'clicks'): raise TableError(f'conversions={conversions!r}: count them per impressions or per clicks')
+    if conversions not in ('impressions', 'clicks'):
+        raise TableError(f'conversions={conversions!r}: count them per impressions or per clicks')
     if watch not in (None, 'sum', 'mean'): raise TableError(f'watch={watch!r}: write sum or mean')
     table, where = _frame(table)
     key, (check, _), (assignment, _) = _read_key(key), _frame(check), _frame(assignment, ('video_id',))
     table, notes, lengths = _columns(table, where), [], dict(lengths or {})
     if not len(table): raise TableError(f'{where} has no rows')
     planned = _planned(manifest, key, check)
-    if assignment is not None and 'participant' not in assignment: weights, assignment = weights or _shares(assignment, key), None
+    if assignment is not None and 'participant' not in assignment:
+        weights, assignment = weights or _shares(assignment, key), None
     if 'stimulus' in table and (key is not None or not {'video_id', 'variant'} <= {*table}):
         table, said = _resolve_stimuli(table, key, where)
         notes += [said + '.'] if said else []
     for name in ('video_id', 'variant'):
-        if name not in table: raise TableError(f'{where}: no column {name} (found: {", ".join(map(str, table.columns))}); add it, or stimulus and the key')
+        if name not in table:
+            raise TableError(f'{where}: no column {name} (found: {", ".join(map(str, table.columns))}); add it, or '
+                             'stimulus and the key')
     table, said = _resolve_ids(table.copy(), planned, where)
     notes += [said + '.'] if said else []
     names = list(dict.fromkeys(v for variants in planned.values() for v in variants)) or list(VARIANTS)
@@ -470,10 +537,13 @@ def read_outcomes(
     notes += [said] if said else []
     table = table.reset_index(drop=True)
     unmade = [(v, a) for v, a in dict.fromkeys(zip(table.video_id, table.variant)) if planned and a not in planned[v]]
-    if unmade: raise TableError(f'{where} has rows of {unmade[0][1]} of {unmade[0][0]}, which was not made: correct the row, or make the variant')
+    if unmade:
+        raise TableError(f'{where} has rows of {unmade[0][1]} of {unmade[0][0]}, which was not made: correct the row, '
+                         'or make the variant')
     covariates, attendance, raw = [], None, None
     if 'participant' in table and 'impressions' in table:
-        raise TableError(f'{where} has both participants and impressions: keep a row a view (participant), or a row a cell (impressions)')
+        raise TableError(f'{where} has both participants and impressions: keep a row a view (participant), or a row a '
+                         'cell (impressions)')
     if 'impressions' in table:
         form, used = 'counts', {*_NAMES, '_seconds'}
         covariates = [c for c in table if c not in used]
@@ -487,22 +557,27 @@ def read_outcomes(
             raise TableError(f'{where} has clicks and no impressions, so nobody knows of how many; add impressions')
         form = 'views'; table, measures, covariates = _read_views(table, where, notes, outcomes, lengths)
         table = _first_views(table, where, notes)
-        if assignment is not None and 'participant' in table: table, attendance = _as_assigned(table, _columns(assignment, 'the assignment'), key, notes)
+        if assignment is not None and 'participant' in table:
+            table, attendance = _as_assigned(table, _columns(assignment, 'the assignment'), key, notes)
     if outcomes is not None and (missing := [n for n in outcomes if n not in {m.column for m in measures} | {m.name for m in measures}]):
         raise TableError(f'{where}: no outcome {missing[0]}; found {", ".join(m.name for m in measures)}')
     idle = {'watch': watch is not None and not (form == 'counts' and 'watch_time' in table), 'weights': weights is not None and form == 'rates',
             'conversions': conversions == 'clicks' and not (form == 'counts' and any(m.column == 'conversions' for m in measures)),
             'assignment': assignment is not None and not (form == 'views' and 'participant' in table)}
     notes += [f'{name} was given and has no effect on a table of this kind.' for name, said in idle.items() if said]
-    if unknown := set(map(id_key, lengths)) - set(map(id_key, table.video_id)): notes.append(f'lengths are given for {", ".join(sorted(unknown)[:3])}, of which the table has no rows.')
-    if not measures: raise TableError(f'{where} has no outcome (found: {", ".join(map(str, table.columns))}): add impressions and clicks, or clicked, watch_time, a rating')
+    if unknown := set(map(id_key, lengths)) - set(map(id_key, table.video_id)):
+        notes.append(f'lengths are given for {", ".join(sorted(unknown)[:3])}, of which the table has no rows.')
+    if not measures:
+        raise TableError(f'{where} has no outcome (found: {", ".join(map(str, table.columns))}): add impressions and '
+                         'clicks, or clicked, watch_time, a rating')
     if outcomes is not None: measures = [m for m in measures if m.name in outcomes or m.column in outcomes]
     out = Outcomes(table.reset_index(drop=True), form, measures, notes, planned=planned)
     _check_cells(out, names if planned else out.variants)
     raw = out.table if raw is None else raw
     for name in [c for c in covariates if raw[c].astype(str).nunique() > 20 and raw[c].dtype.kind not in 'fi']:
         with contextlib.suppress(TableError): read_numbers(raw[name], where, name); continue
-        covariates.remove(name); notes.append(f'The column {name} has {raw[name].astype(str).nunique()} different texts, and is left out of the balance table.')
+        covariates.remove(name); notes.append(f'The column {name} has {raw[name].astype(str).nunique()} different '
+                                              'texts, and is left out of the balance table.')
     for name in covariates:
         with contextlib.suppress(TableError):           # a column that is no numbers stays text
             if raw[name].dtype.kind not in 'fi': raw = raw.assign(**{name: read_numbers(raw[name], where, name)})
@@ -510,9 +585,14 @@ def read_outcomes(
     _check_ratio(out, weights, attendance)
     if platform or platform is None and form != 'views':
         far = out.balance[(out.balance.covariate != 'ad') & (out.balance.difference.abs() > .1)]
-        if not covariates: words = 'No segment (age, sex, placement) is in the table, so nobody can see whether they do: ask the platform for the breakdown.'
-        elif len(far): words = f'In this table they do: {", ".join(f"{r.covariate} {r.level}".strip() + f" in {r.variant} ({r.difference:+.2f} standard deviations)" for r in far.head(3).itertuples())}.'
-        else: words = f'In {", ".join(covariates)} no arm differs from the baseline by more than .1 standard deviations.'
+        if not covariates:
+            words = ('No segment (age, sex, placement) is in the table, so nobody can see whether they do: '
+                     'ask the platform for the breakdown.')
+        elif len(far):
+            cases = [f'{r.covariate} {r.level}'.strip() + f' in {r.variant} ({r.difference:+.2f} standard deviations)' for r in far.head(3).itertuples()]
+            words = f'In this table they do: {", ".join(cases)}.'
+        else:
+            words = f'In {", ".join(covariates)} no arm differs from the baseline by more than .1 standard deviations.'
         out.warnings.append(_PLATFORM.format(words))
     out.notes += [w for w in out.warnings if w not in out.notes]
     return out
@@ -521,21 +601,32 @@ def read_outcomes(
 def _check_cells(out, names): # arms and cells that are not there, or hold nothing
     table = out.table
     gone = [v for v in names if v not in out.variants]
-    if gone: out.notes.append(f'No rows of {", ".join(gone)}: contrasts with {"it" if len(gone) == 1 else "them"} cannot be computed.')
-    if 'baseline' not in out.variants: out.warnings.append('There is no baseline, so no variant can be compared with it.')
+    if gone:
+        out.notes.append(f'No rows of {", ".join(gone)}: contrasts with {"it" if len(gone) == 1 else "them"} cannot '
+                         'be computed.')
+    if 'baseline' not in out.variants:
+        out.warnings.append('There is no baseline, so no variant can be compared with it.')
     if len(out.variants) == 1: out.warnings.append(f'All rows are of {out.variants[0]}: there is nothing to compare.')
     cells = table.groupby(['video_id', 'variant']).size().unstack(fill_value=0)
     ads = list(dict.fromkeys([*(out.planned or cells.index)]))
     unseen = [v for v in ads if v not in cells.index]
-    if unseen: out.notes.append(f'No rows of {len(unseen)} ad{"s" if unseen[1:] else ""}: {", ".join(unseen[:5])}{", ..." if unseen[5:] else ""}.')
+    if unseen:
+        out.notes.append(f'No rows of {len(unseen)} ad{"s" if unseen[1:] else ""}: '
+                         f'{", ".join(unseen[:5])}{", ..." if unseen[5:] else ""}.')
     empty = [f'{v} {a}' for v in cells.index for a in cells if not cells.loc[v, a]]
-    if empty: out.notes.append(f'{len(empty)} of {cells.size} cells (ad x variant) are missing: {", ".join(empty[:5])}{", ..." if empty[5:] else ""}. An ad counts in a contrast only where it has both arms.')
+    if empty:
+        out.notes.append(f'{len(empty)} of {cells.size} cells (ad x variant) are missing: '
+                         f'{", ".join(empty[:5])}{", ..." if empty[5:] else ""}. An ad counts in a contrast only '
+                         'where it has both arms.')
     for m in out.measures:
         if m.kind not in ('count', 'binary'): continue
         sums = table.groupby('variant')[m.column].sum()
         zero = [v for v in out.variants if sums[v] == 0]
-        if len(zero) == len(out.variants): out.warnings.append(f'{m.words}: nobody did, in any arm; there is nothing to compare.')
-        elif zero: out.warnings.append(f'{m.words}: 0 in all of {", ".join(zero)}; an odds ratio has no lower or upper end there, and exact methods are used.')
+        if len(zero) == len(out.variants):
+            out.warnings.append(f'{m.words}: nobody did, in any arm; there is nothing to compare.')
+        elif zero:
+            out.warnings.append(f'{m.words}: 0 in all of {", ".join(zero)}; an odds ratio has no lower or upper end '
+                                'there, and exact methods are used.')
 
 def _check_ratio(out, weights, attendance): # the numbers in arms against the design
     if out.form == 'rates' or len(out.variants) < 2: return
@@ -549,8 +640,12 @@ def _check_ratio(out, weights, attendance): # the numbers in arms against the de
     out.ratio, out.ratio_p, test = arm_ratio(counts, weights)
     if out.ratio_p < .001:
         least, most = out.ratio.loc[out.ratio.ratio.idxmin()], out.ratio.loc[out.ratio.ratio.idxmax()]
-        out.warnings.append(f'Sample ratio mismatch: {least.variant} has {least.observed:.0f} {unit} where {least.expected:.0f} were due, {most.variant} {most.observed:.0f} where {most.expected:.0f} were '
+        out.warnings.append(f'Sample ratio mismatch: {least.variant} has {least.observed:.0f} {unit} where '
+                            f'{least.expected:.0f} were due, {most.variant} {most.observed:.0f} where '
+                            f'{most.expected:.0f} were '
                             f'({test}, p = {out.ratio_p:.1g}). Find out why before the results are believed.')
     if attendance is not None and (attendance.seen < attendance.assigned).any():
         share = 1 - attendance.seen / attendance.assigned
-        out.notes.append(f'Of {attendance.assigned.sum()} views assigned, {attendance.assigned.sum() - attendance.seen.sum()} did not take place ({100*share.min():.0f} % to {100*share.max():.0f} % by arm).')
+        out.notes.append(f'Of {attendance.assigned.sum()} views assigned, '
+                         f'{attendance.assigned.sum() - attendance.seen.sum()} did not take place '
+                         f'({100*share.min():.0f} % to {100*share.max():.0f} % by arm).')

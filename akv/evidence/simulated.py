@@ -55,7 +55,8 @@ def simulate_outcomes(
 ): # DataFrame as `engagement.csv` has it: video_id, variant, and impressions, clicks | participant, position and the outcome
     "People's answers with known effects. Raises `AkvError` for an outcome that is not simulated, or counts of one that is not counted."
     import pandas as pd
-    if outcome not in SIMULATED: raise AkvError(f'no outcome {outcome!r} is simulated; there are {", ".join(SIMULATED)}')
+    if outcome not in SIMULATED:
+        raise AkvError(f'no outcome {outcome!r} is simulated; there are {", ".join(SIMULATED)}')
     if form not in ('views', 'counts') or form == 'counts' and outcome != 'clicked':
         raise AkvError(f'form {form!r} of {outcome}: write views, or counts for clicks')
     spreads = dict(base=base, ad_sd=ad_sd, effect_sd=effect_sd, viewer_sd=viewer_sd, noise=noise)
@@ -64,11 +65,13 @@ def simulate_outcomes(
     if form == 'counts':
         names = [f'ad_{i + 1:02d}' for i in range(n_videos)]
         table = pd.DataFrame([(ad, variant) for ad in names for variant in variants], columns=['video_id', 'variant'])
-    else: table = viewing_plan(n_videos, n_viewers, variants, rng) if plan is None else plan.reset_index(drop=True).copy()
+    else:
+        table = viewing_plan(n_videos, n_viewers, variants, rng) if plan is None else plan.reset_index(drop=True).copy()
     (ad, ads), (arm, arms) = (pd.factorize(table[name]) for name in ('video_id', 'variant'))
     effects = effects or {}
     unknown = {key[-1] if isinstance(key, tuple) else key for key in effects} - set(arms)
-    if unknown: raise AkvError(f'an effect of {", ".join(sorted(unknown))}, which is no arm; there are {", ".join(arms)}')
+    if unknown:
+        raise AkvError(f'an effect of {", ".join(sorted(unknown))}, which is no arm; there are {", ".join(arms)}')
     true = np.array([[effects.get((v, a), effects.get(a, 0.)) for a in arms] for v in ads])        # [ads, arms]
     true = true + s['effect_sd'] * rng.normal(size=true.shape) * (arms != 'baseline')
     usual = s['base']
