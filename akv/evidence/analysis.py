@@ -315,6 +315,10 @@ def conclusions(self:Analysis)->list: # sentences
         gone = [r.contrast for r in rows.itertuples() if not r.p == r.p]
         if gone: out.append(f'{_words(name)}: not estimated: {", ".join(gone)}.')
         for r in a.equivalence[a.equivalence.outcome == name].itertuples():
+            placebo = next(rows[rows.contrast == r.contrast].itertuples())
+            if placebo.p < .05:
+                out.append(f'{_words(name)}: the placebo differs from the baseline ({_effect_words(placebo)}; {_p(placebo.p)}, unadjusted): '
+                           'editing as such seems to have an effect, and that of a boost has to be seen beside it.')
             if not r.margin:
                 out.append(f'{_words(name)}: no margin was given for the placebo, so it is not claimed to be '
                            'equivalent to the baseline (a p above .05 would not show it).')
