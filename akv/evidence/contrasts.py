@@ -99,7 +99,9 @@ def mixed_fit(
     if trials is None: estimate, words = fit.contrast(target), words + ', Satterthwaite df'
     elif viewers or len(fixed) > 1: estimate, words = fit.contrast(target, df=ads - 1), words + ', t with ads - 1 df'
     else:
-        estimate, words = fit.robust(target, rows.video_id), words + ', ad-clustered standard errors (Mancl-DeRouen), t with ads - 1 df'
+        estimate = fit.robust(target, rows.video_id)
+        df = 'ads - 1 df' if abs(estimate.df - ads + 1) < 1e-6 else 'df of the effective number of ads'
+        words += f', ad-clustered standard errors (Mancl-DeRouen), t with {df}'
     return Result(estimate.estimate, estimate.se, estimate.df, estimate.low, estimate.high, estimate.p, scale, words, list(fit.notes))
 
 # %% ../../nbs/evidence/12_contrasts.ipynb #dac5e996

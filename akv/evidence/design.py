@@ -50,7 +50,7 @@ def block_arms(
         for column, ad in enumerate(square): table[:, ad] = [labels[(start + column) % arms] for start in starts]
     return table
 
-# %% ../../nbs/evidence/01_design.ipynb #b7e34a93
+# %% ../../nbs/evidence/01_design.ipynb #46ead773
 def _noise(shape, *key):
     "Numbers from 0 to below 1/2 that break ties."
     digest = hashlib.shake_256('\0'.join(map(str, key)).encode()).digest(8*math.prod(shape))
@@ -62,7 +62,30 @@ def least_used(
 )->np.ndarray: # int [ads] a position each, all different
     "Positions for ads, so that each goes where it has been least."
     from scipy.optimize import linear_sum_assignment
-    return linear_sum_assignment(counts.astype(float)**2 + _noise(counts.shape, *key))[1]
+    return linear_sum_assignment(counts**2 + _noise(counts.shape, *key))[1]
+
+# %% ../../nbs/evidence/01_design.ipynb #b83c7968
+def _paired(arms_of, counts, *key):
+    "Positions [viewers, ads] such that each arm comes once at each position; `counts` is raised."
+    from scipy.optimize import linear_sum_assignment
+    arms, ads = arms_of.shape
+    placed, viewers = np.full((arms, ads), -1), np.arange(arms)
+    for position in shuffled(range(ads), *key, 'positions'):
+        costs = np.where(placed < 0, counts[:, position]**2 + _noise((arms, ads), *key, 'pairs', position), np.inf)    # [viewers, ads]
+        found = []
+        for again in range(4):                       # once more, if several viewers have the same ad there: to all but one it costs more
+            pairs = np.full((arms, arms), np.inf)                                                                      # [viewers, arms]
+            np.minimum.at(pairs, (np.repeat(viewers, ads), arms_of.ravel()), costs.ravel())
+            arm = linear_sum_assignment(pairs)[1]
+            seen = np.where(arms_of == arm[:, None], costs, np.inf).argmin(1)
+            times = np.bincount(seen, minlength=ads)
+            found.append((((counts[:, position] + times)**2).sum(), again, seen))
+            if times.max() == 1: break
+            costs[viewers, seen] += [2*(seen[:viewer] == ad).sum() for viewer, ad in enumerate(seen)]
+        seen = min(found)[2]
+        placed[viewers, seen] = position
+        np.add.at(counts, (seen, position), 1)
+    return placed
 
 def block_orders(
     arms_of,  # int [arms, ads], of `block_arms`
@@ -70,15 +93,14 @@ def block_orders(
     *key,     # the seed and the number of the block
 )->np.ndarray: # int [arms, ads]: the position from 0 at which each viewer sees each ad
     "An order for every viewer of a block, such that each arm comes once at each position."
-    base, drawn = least_used(counts, *key, 'order'), []
-    for row, arms in enumerate(arms_of):
-        positions = base.copy()
+    placed = _paired(arms_of, counts, *key)
+    for viewer, (arms, positions) in enumerate(zip(arms_of, placed)):
+        counts[np.arange(len(arms)), positions] -= 1
         for arm in np.unique(arms):
             alike = np.flatnonzero(arms == arm)
-            if len(alike) > 1: positions[alike] = base[alike][least_used(counts[np.ix_(alike, base[alike])], *key, 'order', row, arm)]
-        counts[np.arange(len(base)), positions] += 1
-        drawn.append(positions)
-    return np.array(drawn)
+            if len(alike) > 1: positions[alike] = positions[alike][least_used(counts[np.ix_(alike, positions[alike])], *key, viewer, arm)]
+        counts[np.arange(len(arms)), positions] += 1
+    return placed
 
 # %% ../../nbs/evidence/01_design.ipynb #753226f8
 _LETTERS = 'bcdfghjkmnpqrstvwxz'     # no vowels, no y, no l that looks like a 1
@@ -154,8 +176,9 @@ def shown_variants(
     if len(arms) < 2: raise SettingsError(f'one arm ({", ".join(arms) or "none"}) can be compared with nothing; choose two or more')
     missing = [f'{ad} has no {arm}' for ad in sorted(wanted) for arm in arms if arm not in of[ad]]
     if missing: raise AkvError(f'not every ad has every arm: {_listed(missing)}; make them (akv variants), or leave out the ad or the arm')
-    lost = [project.relative(project.video(ad, arm)) for ad in sorted(wanted) for arm in arms if not project.video(ad, arm).is_file()] if project else []
-    if lost: raise AkvError(f'{len(lost)} videos are not there: {_listed(lost)}; make them (akv edit, akv assemble), or leave out the ad or the arm')
+    videos = [project.video(ad, arm) for ad in sorted(wanted) for arm in arms] if project else []
+    if lost := [project.relative(video) for video in videos if not video.is_file()]:
+        raise AkvError(f'{len(lost)} videos are not there: {_listed(lost)}; make them (akv edit, akv assemble), or leave out the ad or the arm')
     return sorted(wanted), arms
 
 # %% ../../nbs/evidence/01_design.ipynb #94229490
@@ -228,12 +251,13 @@ def _within(ads, arms, viewers, seed):
     return drawn[:viewers]
 
 def _between(ads, arms, viewers, seed):
-    "The same where a viewer sees one arm only: in a block each arm once, all in the same order of ads."
-    drawn, counts = [], np.zeros((ads, ads), int)
+    "The same where a viewer sees one arm only: in a block each arm once."
+    drawn, counts = [], np.zeros((arms, ads, ads), int)
     for block in range(math.ceil(viewers/arms)):
-        order = least_used(counts, seed, 'between', block)
-        counts[np.arange(ads), order] += 1
-        drawn += [(np.full(ads, arm), order) for arm in shuffled(range(arms), seed, 'between', block)]
+        for arm in shuffled(range(arms), seed, 'between', block):
+            positions = least_used(counts[arm], seed, 'between', block, arm)
+            counts[arm, np.arange(ads), positions] += 1
+            drawn.append((np.full(ads, arm), positions))
     return drawn[:viewers]
 
 def _single(ads, arms, viewers, seed):
@@ -253,12 +277,12 @@ DESIGNS = 'within', 'between', 'platform'
 def _notes(design, ads, arms, viewers, ads_each):
     "What a design cannot do, in sentences."
     said, k = cannot_test(arms), len(arms)
-    if design != 'platform' and viewers < (full := k if ads_each is None else k*ads):
-        said.append(f'{viewers} viewer{"s" if viewers > 1 else ""} for {full} {"arms" if ads_each is None else "cells"}: some ads are seen in some arms by nobody. '
+    full, what = (k, 'arms') if ads_each is None else (k*ads, 'cells')
+    if design != 'platform' and viewers < full:
+        said.append(f'{viewers} viewer{"s" if viewers > 1 else ""} for {full} {what}: some ads are seen in some arms by nobody. '
                     f'At least {full} viewers are needed, and a multiple of it is best.')
-    if design == 'within' and ads == 1: said.append('With one ad each viewer sees one arm: nobody is compared with himself, and the result is of this ad alone.')
+    if ads == 1: said.append('With one ad the result is of this ad alone' + (', and nobody is compared with themselves.' if design == 'within' else '.'))
     elif design == 'within' and ads < k: said.append(f'{ads} ads for {k} arms: a viewer sees {ads} of the {k} arms.')
-    elif ads == 1: said.append('With one ad the result is of this ad alone.')
     return said
 
 def _weights(weights, arms, design):
@@ -266,7 +290,8 @@ def _weights(weights, arms, design):
     if design != 'platform' and weights: raise SettingsError('weights are for the design platform; the others give every arm the same number')
     if strange := [arm for arm in weights or {} if arm not in arms]: raise SettingsError(f'a weight for {_listed(strange)}, which is no arm here')
     numbers = {arm: float((weights or {}).get(arm, 1)) for arm in arms}
-    if not all(0 < w < math.inf for w in numbers.values()): raise SettingsError(f'weights must be above 0 (found {numbers}); leave an arm out by arms=')
+    if not all(0 < w < math.inf for w in numbers.values()):
+        raise SettingsError(f'weights must be above 0 (found {numbers}); leave an arm out by arms=')
     return {arm: w/sum(numbers.values()) for arm, w in numbers.items()}
 
 # %% ../../nbs/evidence/01_design.ipynb #7224fc57
@@ -288,14 +313,15 @@ def assign(
     if design not in DESIGNS: raise SettingsError(f'no design {design!r}; choose among {", ".join(DESIGNS)}')
     if ads_each not in (None, 1) or (ads_each and design != 'between'):
         raise SettingsError(f'ads_each={ads_each!r} with design {design}: only design between takes it, and only 1 (a single ad each)')
-    if seed is None: seed = secrets.randbits(62)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0: raise SettingsError(f'seed {seed!r}: a whole number from 0 is needed')
+    if seed is None: seed = secrets.randbits(48)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise SettingsError(f'seed {seed!r}: a whole number from 0 is needed')
     ads, arms = shown_variants(source, arms, videos)
     share = _weights(weights, arms, design)
     codes = stimulus_codes([(ad, arm) for ad in ads for arm in arms], seed)
-    key = pd.DataFrame([(code, ad, arm) for (ad, arm), code in codes.items()], columns=['stimulus', 'video_id', 'variant']).sort_values('stimulus', ignore_index=True)
+    key = pd.DataFrame(sorted((code, ad, arm) for (ad, arm), code in codes.items()), columns=['stimulus', 'video_id', 'variant'])
     if design == 'platform':
-        if participants is not None: raise SettingsError('the design platform has no participants: the platform chooses who sees what; leave them out')
+        if participants is not None: raise SettingsError('the design platform has no participants, it chooses itself who sees what; leave them out')
         ids, columns = [], ['stimulus', 'video_id', 'share']
         rows = [(codes[ad, arm], ad, share[arm]) for ad in ads for arm in arms]
     else:
@@ -325,7 +351,8 @@ def balance(
     if a.design == 'platform': return pd.DataFrame(columns=['count', 'smallest', 'largest', 'differ', 'allowed', 'even'])
     single = a.settings.get('ads_each') == 1
     positions = range(1, 1 + (1 if single else len(a.videos)))
-    found = {'viewers of an ad': (int((seen := rows['video_id'].value_counts().reindex(a.videos, fill_value=0)).min()), int(seen.max()), 1)} if single else {}
+    found, of_ads = {}, rows['video_id'].value_counts().reindex(a.videos, fill_value=0)
+    if single: found['viewers of an ad'] = int(of_ads.min()), int(of_ads.max()), 1
     found |= {'ad x arm': (*_spread(rows, 'video_id', 'variant', list(product(a.videos, a.arms))), 1)}
     if a.design == 'within': found['viewer x arm'] = (*_spread(rows, 'participant', 'variant', list(product(a.participants, a.arms))), 1)
     each = rows['variant'].value_counts().reindex(a.arms, fill_value=0)//(1 if a.design == 'within' or single else len(a.videos))
@@ -335,7 +362,7 @@ def balance(
         found['ad x position'] = (*_spread(rows, 'video_id', 'position', list(product(a.videos, positions))), None)
     if a.design == 'within' and len(a.videos) > 1:
         before = rows.assign(before=rows.groupby('participant')['variant'].shift()).dropna(subset=['before'])
-        found['arm after arm'] = (*_spread(before, 'before', 'variant', list(product(a.arms, a.arms))), None)
+        found['arm after another'] = (*_spread(before, 'before', 'variant', [pair for pair in product(a.arms, a.arms) if pair[0] != pair[1]]), None)
     table = pd.DataFrame([(name, low, high, high - low, allowed) for name, (low, high, allowed) in found.items()],
                          columns=['count', 'smallest', 'largest', 'differ', 'allowed'])
     table['allowed'] = table['allowed'].astype('Int64')
@@ -368,8 +395,8 @@ def read_key(
 def _design(assignment):
     "What design.json holds."
     a = assignment
-    return plain_json(dict(design=a.design, seed=a.seed, arms=a.arms, videos=a.videos, participants=len(a.participants), **a.settings, version=akv.__version__,
-                           balance=[row for row in balance(a).astype(object).where(lambda t: t.notna(), None).to_dict('records')],
+    return plain_json(dict(design=a.design, seed=a.seed, arms=a.arms, videos=a.videos, participants=len(a.participants), **a.settings,
+                           version=akv.__version__, balance=[row for row in balance(a).astype(object).where(lambda t: t.notna(), None).to_dict('records')],
                            contrasts=[name for name, *_ in planned_contrasts(a.arms)], notes=a.notes))
 
 def write_assignment(
@@ -410,6 +437,11 @@ def read_assignment(
     return again
 
 # %% ../../nbs/evidence/01_design.ipynb #998b7299
+def _said(assignment):
+    "What an assignment was asked to be, by the names of `assign`."
+    a = assignment
+    return dict(design=a.design, arms=a.arms, videos=a.videos, seed=a.seed, **a.settings)
+
 def assign_project(
     project,           # Project or its folder
     participants=None, # how many in all, or the list of all; None: as before, or the design platform
@@ -420,21 +452,21 @@ def assign_project(
 
     Raises `SettingsError` where the assignment that is there is another one and `anew` is not given."""
     project = project if isinstance(project, Project) else Project(project)
-    place, given = experiment_folder(project)/'design.json', dict(design=design, arms=arms, videos=videos, ads_each=ads_each, weights=weights, seed=seed)
+    place = experiment_folder(project)/'design.json'
+    given = dict(design=design, arms=arms, videos=videos, ads_each=ads_each, weights=weights, seed=seed)
     before = read_assignment(project) if place.is_file() and not anew else None
     if before:
-        was = dict(design=before.design, arms=before.arms, videos=before.videos, seed=before.seed, **before.settings)
-        given = {name: was[name] if value is None else value for name, value in given.items()}
+        given = {name: _said(before)[name] if value is None else value for name, value in given.items()}
         if participants is None and before.design != 'platform': participants = before.participants
     made = assign(project, participants, **{name: value for name, value in given.items() if value is not None})
     if before:
-        differ = [name for name, now in dict(design=made.design, arms=made.arms, videos=made.videos, seed=made.seed, **made.settings).items() if now != was[name]]
-        if differ: raise SettingsError(f'{place}: another assignment is there, which differs in {", ".join(differ)}; leave {"it" if len(differ) == 1 else "them"} '
-                                       'out to continue it, or say that it may be replaced (anew)')
-        n = len(before.participants)
+        differ, n = [name for name, now in _said(made).items() if now != _said(before)[name]], len(before.participants)
+        if differ:
+            raise SettingsError(f'{place}: another assignment is there, which differs in {", ".join(differ)}; to continue it, leave '
+                                f'{"that" if len(differ) == 1 else "those"} out, or say that it may be replaced (anew)')
         if made.participants[:n] != before.participants:
-            raise SettingsError(f'{place}: {n} participants are assigned, the first of them {before.participants[0]}; they must come first in the new list, in the same order '
-                                f'(found {len(made.participants)}, the first {made.participants[0]})')
+            raise SettingsError(f'{place}: {n} participants are assigned, the first of them {before.participants[0]}; they must come first in the '
+                                f'new list, in the same order (found {len(made.participants)}, the first {made.participants[0]})')
     for note in made.notes: notice(note)
     write_assignment(made, project)
     return made
