@@ -237,8 +237,7 @@ def ad_effects(
         groups = [(rows.video_id == v).to_numpy() for v in ads]
         estimate, se = np.array([_peto(rows.watch_time.to_numpy(float)[g], left[g], rows.side.to_numpy()[g]) for g in groups]).T
     else:
-        y = rows.assign(_y=values_on_scale(rows, measure)[0])
-        g = y.groupby(['video_id', 'side'])._y
+        g = rows.assign(value=values_on_scale(rows, measure)[0]).groupby(['video_id', 'side'])['value']
         means, var, n = (s.unstack().to_numpy(float) for s in (g.mean(), g.var(), g.size()))
         estimate, se = means[:, 1] - means[:, 0], np.sqrt((var / n).sum(1))
     return pd.DataFrame(dict(video_id=ads, estimate=estimate, se=se, low=estimate - 1.96 * se, high=estimate + 1.96 * se))
