@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ModelError', 'Effect', 'Estimate', 't_estimate', 'Crossed', 'LinearCriterion', 'LogisticCriterion', 'minimise',
-           'separated', 'MixedFit', 'mixed_model', 'check_model']
+           'separated', 'MixedFit', 'robust', 'mixed_model', 'check_model']
 
 # %% ../../nbs/evidence/09_mixed.ipynb #ab1e2fc7
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import numpy as np
 from ..study.files import AkvError, SettingsError
 
@@ -92,7 +92,7 @@ class Crossed:
     def factor(self, gram, theta): # theta: standard deviations -> log determinant, inverse of main blocks, these by the rest, rest less main
         G, C, T = gram
         k, r, m = self.k, self.r, len(gram[2]) - self.r
-        t, d = theta[:k], np.r_[theta[self.owner], np.ones(m)]
+        t, d = theta[:k], np.concatenate([theta[self.owner], np.ones(m)])
         B = G * (t[:, None] * t)
         np.einsum('lkk->lk', B)[...] += 1
         if k == 1: det, inverse = B[:, 0, 0], 1 / B
@@ -120,7 +120,7 @@ class Crossed:
         return um, ur
 
     def by_effect(self, main, rest): # sums over the levels of each effect
-        return np.r_[main.sum(0), np.bincount(self.owner, rest, len(self.q))[self.k:]] if self.r else main.sum(0)
+        return np.concatenate([main.sum(0), np.bincount(self.owner, rest, len(self.q))[self.k:]]) if self.r else main.sum(0)
 
     def scales(self, gram): # the standard deviation at which data and prior tell equally much about a level
         sums = self.by_effect(np.einsum('lkk->lk', gram[0]), np.diag(gram[2])[:self.r])
@@ -212,7 +212,7 @@ class LogisticCriterion:
             sm, sr = solve(gm, gr)
             if (gm * sm).sum() + gr @ sr < 1e-16: break
             last, old, um, ur = loss, (um, ur), um + sm, ur + sr
-        self.um, self.ur = um, ur
+        self.um, self.ur, self.w, self.residual = um, ur, w, residual
         h, tz = np.zeros(D.n), [t * z for t, z in zip(theta, D.Z)]
         Am = inverse
         if r:
@@ -229,7 +229,7 @@ class LogisticCriterion:
         (gm, gr), (rm, rr) = D.Zt(g, np.ones(K)), D.Zt(residual, np.ones(K))
         traces = D.by_effect(np.einsum('lkk->lk', Am), np.diag(Sinv) if r else ur)
         g_theta = D.by_effect(um * gm + vm * rm, ur * gr + vr * rr) + (D.q - traces) * (theta != 0) / np.where(theta == 0, 1, theta)
-        return loss + logdet / 2, np.r_[g_theta, X.T @ g]
+        return loss + logdet / 2, np.concatenate([g_theta, X.T @ g])
 
 # %% ../../nbs/evidence/09_mixed.ipynb #5a45887d
 def minimise(
@@ -303,6 +303,7 @@ class MixedFit:
     modes:dict=field(default_factory=dict, repr=False) # {effect: (levels, [q] what each level most likely drew)}
     slopes:list=field(default_factory=list, repr=False) # [p, p] each: cov's derivatives by the variance parameters
     information:object=field(default=None, repr=False) # [K, K] Hessian of the deviance in these parameters
+    working:tuple=field(default=(), repr=False) # columns, fixed effects, weights and residuals [n] of the weighted least squares at the end, standard deviations
 
     def contrast(self,
         L, # name of a fixed effect, {name: weight}, or [p] weights
@@ -328,6 +329,41 @@ class MixedFit:
         keep = values > 1e-8
         g = vectors[:, keep].T @ g
         return float(2 * (L @ self.cov @ L) ** 2 / (2 * g ** 2 / values[keep]).sum())
+
+# %% ../../nbs/evidence/09_mixed.ipynb #83caedef
+def robust(
+    self:MixedFit,
+    L, # as in `MixedFit.contrast`
+    clusters, # [n] the cluster of each row: the ads
+    df:float=None, # degrees of freedom; None: clusters - 1
+    level:float=.95, # of the interval
+)->Estimate:
+    """A contrast with cluster-robust standard errors after Mancl and DeRouen; the estimate stays the same.
+
+    Raises `ModelError` where random effects run across clusters: views of one viewer are then not independent between ads."""
+    import pandas as pd
+    D, X, w, r, theta = self.working
+    code, names = pd.factorize(np.asarray(clusters))
+    if D.r or not np.array_equal(code, D.code[:self.n]):
+        raise ModelError(f'clustered standard errors need every random effect to belong to the clusters; these are effects of {", ".join(D.names)}')
+    df = len(names) - 1 if df is None else df
+    if len(X) > self.n:
+        self.notes.append('clustered standard errors mean nothing where an arm has no success: the standard errors are those of the model')
+        return self.contrast(L, df, level)
+    k, p = D.k, X.shape[1]
+    ZX = np.column_stack([*(t * z for t, z in zip(theta, D.Z)), X, r])
+    sums = np.stack([np.bincount(D.code, w * a * b, D.L) for a in ZX.T for b in ZX.T], 1).reshape(D.L, k + p + 1, -1)
+    ZZ, ZX, XX = sums[:, :k, :k] + np.eye(k), sums[:, :k, k:], sums[:, k:, k:]
+    XVX = XX - np.swapaxes(ZX, 1, 2) @ np.linalg.solve(ZZ, ZX) # [ads, p+1, p+1]: X and r, weighted by the inverse covariance
+    information, g = XVX[:, :p, :p], XVX[:, :p, p]
+    C = np.linalg.inv(information.sum(0))
+    g = g - information @ (C @ g.sum(0))
+    pulled = np.eye(p) - information @ C
+    if np.abs(np.linalg.det(pulled)).min() < 1e-8: raise ModelError('one cluster alone tells about one of the fixed effects: there are no clustered standard errors')
+    g = np.linalg.solve(pulled, g[:, :, None])[:, :, 0]
+    return replace(self, cov=C @ (g.T @ g) @ C, information=None).contrast(L, df, level)
+
+MixedFit.robust = robust
 
 # %% ../../nbs/evidence/09_mixed.ipynb #3540a7ec
 def mixed_model(
@@ -386,7 +422,8 @@ def mixed_model(
         if np.linalg.eigvalsh(H)[0] <= 0:
             notes.append('the likelihood is flat at the end of the search: standard errors hold for the variances found')
             H = H[-p:, -p:]
-        return fit(x[K:], np.linalg.inv(H)[-p:, -p:], 1, f.um, f.ur)
+        working = (D, Xv, f.w, f.residual / np.maximum(f.w, 1e-300) + D.Zu(f.um, f.ur, theta), theta)
+        return fit(x[K:], np.linalg.inv(H)[-p:, -p:], 1, f.um, f.ur, working=working)
     s = f.state(theta)
     sigma = np.sqrt(s['r2'] / f.nu)
     information, slopes = np.zeros((K + 1, K + 1)), []
@@ -396,7 +433,7 @@ def mixed_model(
         slopes.append(sigma ** 2 * (a['cov'] - b['cov']) / (2 * step[j]))
     information[K, :K] = information[:K, K] = -2 * s['d_r2'] / sigma ** 3
     information[K, K] = 4 * f.nu / sigma ** 2
-    return fit(s['beta'], sigma ** 2 * s['cov'], sigma ** 2, *s['u'], slopes=slopes + [2 * sigma * s['cov']], information=(information + information.T) / 2)
+    return fit(s['beta'], sigma ** 2 * s['cov'], sigma ** 2, *s['u'], working=(D, Xv, weights, y - Xv @ s['beta'], theta), slopes=slopes + [2 * sigma * s['cov']], information=(information + information.T) / 2)
 
 # %% ../../nbs/evidence/09_mixed.ipynb #45d68cad
 def check_model(y, X, names, effects, family, trials, weights):
