@@ -174,7 +174,7 @@ def confidence_sequence(
     share:float=.5, # the probability of the treated arm
     first:int=50, # no look before so many units: the variance has to be known
     level:float=.95,
-)->'DataFrame': # a row for each n from `first` on: n, estimate, se, low, high, p
+)->object: # DataFrame, a row for each n from `first` on: n, estimate, se, low, high, p
     "The difference between two arms after every unit, with intervals and p that hold at all looks together. It tells about the ads shown, not about others."
     import pandas as pd
     y, treated = np.asarray(outcome, float), np.asarray(arm, float) > 0
