@@ -112,6 +112,7 @@ def exact_odds_ratio(
     tells = (n0 > 0) & (n1 > 0) & (k0 + k1 > 0) & (k0 + k1 < n0 + n1)
     if not tells.any(): raise ModelError('no ad has both arms, a success and a failure: nothing can be said of an odds ratio')
     k0, k1, n0, n1 = (v[tells] for v in (k0, k1, n0, n1))
+    if (many := int((np.minimum(k0 + k1, n0 + n1 - k0 - k1)).sum())) > 20_000: raise ModelError(f'{many:,} successes are too many for an exact test, and need none: fit a mixed model')
     def choose(n, k): return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     first, log = 0, np.zeros(1) # log of the number of ways to get each sum
     for m, a, b in zip(k0 + k1, n1, n0):
