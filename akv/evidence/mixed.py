@@ -189,17 +189,27 @@ class LogisticCriterion:
         self.y, self.X, self.trials, self.D = y, X, trials, Crossed(len(y), effects)
         self.constant = (gammaln(trials + 1) - gammaln(y + 1) - gammaln(trials - y + 1)).sum()
         self.um, self.ur = np.zeros((self.D.L, self.D.k)), np.zeros(self.D.r)
-        eta = np.log((y + .5) / (trials - y + .5)) # begin with the model without random effects, three steps towards it
+        eta = np.log((y + .5) / (trials - y + .5)) # begin with the model without random effects, four steps towards it
         for _ in range(4):
             mu = 1 / (1 + np.exp(-eta))
             w = trials * mu * (1 - mu) + 1e-9
-            inverse = np.linalg.inv(X.T @ (w[:, None] * X))
-            beta = inverse @ (X.T @ (w * eta + y - trials * mu))
+            beta = np.linalg.solve(X.T @ (w[:, None] * X), X.T @ (w * eta + y - trials * mu))
             eta = np.clip(X @ beta, -15, 15)
-        K = len(self.D.q)
-        self.scale, self.se = self.D.scales(self.D.gram(w)), np.sqrt(np.diag(inverse))
-        self.start, self.inverse = np.r_[self.scale, beta], np.zeros((K + X.shape[1],) * 2)
-        self.inverse[:K, :K], self.inverse[K:, K:] = np.diag(2 * self.scale ** 2 / self.D.q), 2 * inverse
+        D = self.D
+        self.scale = D.scales(D.gram(w))
+        logits, noise = np.log((y + .5) / (trials - y + .5)), 1 / (y + .5) + 1 / (trials - y + .5)
+        extra = max(0., ((logits - eta) ** 2 - noise).mean()) # where rows vary by more than chance, begin where they lie on average
+        if extra > 0: beta = np.linalg.lstsq(X / np.sqrt(noise + extra)[:, None], logits / np.sqrt(noise + extra), rcond=None)[0]
+        start = self.scale.copy()
+        for j, (z, code) in enumerate(zip(D.Z, [D.code] * D.k + D.column)):
+            z2 = np.bincount(code, z * z)
+            has = z2 > 0
+            means, chance = np.bincount(code, z * (logits - X @ beta))[has] / z2[has], np.bincount(code, z * z * noise)[has] / z2[has] ** 2
+            start[j] = max(start[j], np.sqrt(max(0., (means ** 2 - chance).mean())))
+        K, ratio = len(start), (start / self.scale) ** 2
+        cov = np.linalg.inv(X.T @ (X / (1 / w + extra)[:, None]))
+        self.se, self.start, self.inverse = np.sqrt(np.diag(cov)), np.r_[start, beta], np.zeros((K + X.shape[1],) * 2)
+        self.inverse[:K, :K], self.inverse[K:, K:] = np.diag((1 + ratio) ** 2 / ratio * self.scale ** 2 / (2 * D.q)), cov + cov.T
 
     def steps(self, x): return np.r_[1e-4 * np.maximum(abs(x[:len(self.scale)]), self.scale), 3e-3 * self.se]
 
@@ -207,7 +217,7 @@ class LogisticCriterion:
         from scipy.special import expit
         D, X, y, trials = self.D, self.X, self.y, self.trials
         K, k, r = len(D.q), D.k, D.r
-        theta, fixed, last = x[:K], X @ x[K:], np.inf
+        theta, fixed, last, gain = x[:K], X @ x[K:], np.inf, np.inf
         um, ur = self.um, self.ur
         for _ in range(100):
             eta = fixed + D.Zu(um, ur, theta)
@@ -225,7 +235,8 @@ class LogisticCriterion:
             gm, gr = D.Zt(residual, theta)
             gm, gr = gm - um, gr - ur
             sm, sr = solve(gm, gr)
-            if (gm * sm).sum() + gr @ sr < 1e-16: break
+            gain, before = (gm * sm).sum() + gr @ sr, gain
+            if gain < 1e-16 or gain < 1e-9 and gain > before / 4: break # there, or as near as rounding lets it come
             last, old, um, ur = loss, (um, ur), um + sm, ur + sr
         self.um, self.ur, self.w, self.residual = um, ur, w, residual
         h, tz = np.zeros(D.n), [t * z for t, z in zip(theta, D.Z)]
@@ -257,6 +268,7 @@ def minimise(
     value, g = f(x)
     for i in range(200):
         step = -inverse @ g
+        step /= max(1., np.max(abs(step) / np.sqrt(np.diag(inverse))) / 10)
         slope, t = g @ step, 1.
         if slope > -1e-8: break
         for _ in range(30):

@@ -112,6 +112,7 @@ def exact_odds_ratio(
     tells = (n0 > 0) & (n1 > 0) & (k0 + k1 > 0) & (k0 + k1 < n0 + n1)
     if not tells.any(): raise ModelError('no ad has both arms, a success and a failure: nothing can be said of an odds ratio')
     k0, k1, n0, n1 = (v[tells] for v in (k0, k1, n0, n1))
+    if (many := int((np.minimum(k0 + k1, n0 + n1 - k0 - k1)).sum())) > 20_000: raise ModelError(f'{many:,} successes are too many for an exact test, and need none: fit a mixed model')
     def choose(n, k): return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     first, log = 0, np.zeros(1) # log of the number of ways to get each sum
     for m, a, b in zip(k0 + k1, n1, n0):
@@ -138,16 +139,20 @@ def exact_odds_ratio(
     mid = min(tail(0, True, .5), tail(0, False, .5))
     heterogeneity = breslow_day(k1, n1, k0, n0) if np.isfinite(ratio) and len(k1) > 1 else np.nan
     (low, high), (mid_low, mid_high) = np.exp(ends)
-    return ExactOdds(float(np.exp(ratio)), float(low), float(high), float(p[p <= p[here] * (1 + 1e-7)].sum()), float(mid_low), float(mid_high), float(min(1, 2 * mid)),
+    return ExactOdds(float(np.exp(ratio)), float(low), float(high), float(min(1, p[p <= p[here] * (1 + 1e-7)].sum())), float(mid_low), float(mid_high), float(min(1, 2 * mid)),
                      heterogeneity, len(k1), 'exact conditional odds ratio, stratified by ad')
 
 def breslow_day(
     k1, n1, k0, n0 # [n] successes and trials of the treated arm and the other, ad by ad
 )->float: # p
-    "Whether ads have different odds ratios: Breslow and Day's test with Tarone's correction, from statsmodels."
-    from statsmodels.stats.contingency_tables import StratifiedTable
-    tables = np.array([[k1, n1 - k1], [k0, n0 - k0]], float)
-    return float(StratifiedTable(tables).test_equal_odds(adjust=True).pvalue)
+    "Whether ads have different odds ratios: Breslow and Day's test with Tarone's correction (Tarone 1985, *Biometrika* 72)."
+    from scipy.special import chdtrc
+    N, m = n0 + n1, k0 + k1
+    r = (k1 * (n0 - k0) / N).sum() / (k0 * (n1 - k1) / N).sum() # Mantel and Haenszel's odds ratio
+    b = n0 - m + r * (m + n1)
+    e = 2 * r * m * n1 / (b + np.sqrt(b ** 2 + 4 * (1 - r) * r * m * n1)) # what the treated arm would have with that ratio
+    v = 1 / (1 / e + 1 / (m - e) + 1 / (n1 - e) + 1 / (n0 - m + e))
+    return float(chdtrc(len(k1) - 1, ((k1 - e) ** 2 / v).sum() - (k1 - e).sum() ** 2 / v.sum()))
 
 # %% ../../nbs/evidence/10_tests.ipynb #f7baedee
 def anytime_estimate(
