@@ -332,18 +332,25 @@ class MixedFit:
     information:object=field(default=None, repr=False) # [K, K] Hessian of the deviance in these parameters
     working:tuple=field(default=(), repr=False) # columns, fixed effects, weights and residuals [n] of the weighted least squares at the end, standard deviations
 
-    def contrast(self,
+    def weights(self,
         L, # name of a fixed effect, {name: weight}, or [p] weights
-        df:float=None, # degrees of freedom; None: Satterthwaite's for a linear model, infinite (normal) for a logistic one
-        level:float=.95, # of the interval
-    )->Estimate:
-        "A weighted sum of the fixed effects with its interval, and p against 0. Raises `ModelError` for names that the model does not have."
+    )->np.ndarray: # [p]
+        "The weights of a contrast. Raises `ModelError` for names that the model does not have."
         if isinstance(L, str): L = {L: 1.}
         if isinstance(L, dict):
             if unknown := [name for name in L if name not in self.names]: raise ModelError(f'no fixed effect {unknown[0]!r}: there are {", ".join(self.names)}')
             L = [L.get(name, 0.) for name in self.names]
         L = np.asarray(L, float)
         if L.shape != self.beta.shape: raise ModelError(f'{L.size} weights for {len(self.beta)} fixed effects ({", ".join(self.names)})')
+        return L
+
+    def contrast(self,
+        L, # name of a fixed effect, {name: weight}, or [p] weights
+        df:float=None, # degrees of freedom; None: Satterthwaite's for a linear model, infinite (normal) for a logistic one
+        level:float=.95, # of the interval
+    )->Estimate:
+        "A weighted sum of the fixed effects with its interval, and p against 0. Raises `ModelError` for names that the model does not have."
+        L = self.weights(L)
         return t_estimate(L @ self.beta, np.sqrt(L @ self.cov @ L), self.df(L) if df is None else df, level)
 
     def df(self,
@@ -363,7 +370,7 @@ def robust(
     self:MixedFit,
     L, # as in `MixedFit.contrast`
     clusters, # [n] the cluster of each row: the ads
-    df:float=None, # degrees of freedom; None: clusters - 1
+    df:float=None, # degrees of freedom; None: the effective number of clusters - 1
     level:float=.95, # of the interval
 )->Estimate:
     """A contrast with cluster-robust standard errors after Mancl and DeRouen; the estimate stays the same.
@@ -374,10 +381,9 @@ def robust(
     code, names = pd.factorize(np.asarray(clusters))
     if D.r or not np.array_equal(code, D.code[:self.n]):
         raise ModelError(f'clustered standard errors need every random effect to belong to the clusters; these are effects of {", ".join(D.names)}')
-    df = len(names) - 1 if df is None else df
     if len(X) > self.n:
         self.notes.append('clustered standard errors mean nothing where an arm has no success: the standard errors are those of the model')
-        return self.contrast(L, df, level)
+        return self.contrast(L, len(names) - 1 if df is None else df, level)
     k, p = D.k, X.shape[1]
     ZX = np.column_stack([*(t * z for t, z in zip(theta, D.Z)), X, r])
     sums = np.stack([np.bincount(D.code, w * a * b, D.L) for a in ZX.T for b in ZX.T], 1).reshape(D.L, k + p + 1, -1)
@@ -385,6 +391,10 @@ def robust(
     XVX = XX - np.swapaxes(ZX, 1, 2) @ np.linalg.solve(ZZ, ZX) # [ads, p+1, p+1]: X and r, weighted by the inverse covariance
     information, g = XVX[:, :p, :p], XVX[:, :p, p]
     C = np.linalg.inv(information.sum(0))
+    if df is None:
+        pull = C @ self.weights(L)
+        shares = np.einsum('i,aij,j->a', pull, information, pull) / (self.weights(L) @ pull) # what each cluster tells about the contrast; they sum to 1
+        df = max(1., 1 / (shares ** 2).sum() - 1)
     g = g - information @ (C @ g.sum(0))
     pulled = np.eye(p) - information @ C
     if np.abs(np.linalg.det(pulled)).min() < 1e-8: raise ModelError('one cluster alone tells about one of the fixed effects: there are no clustered standard errors')
