@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DESIGNS', 'shuffled', 'row_starts', 'block_arms', 'least_used', 'block_orders', 'stimulus_codes', 'planned_contrasts',
            'cannot_test', 'shown_variants', 'participant_ids', 'Assignment', 'assign', 'balance', 'experiment_folder',
-           'sha256_of', 'read_key', 'write_assignment', 'read_assignment', 'assign_project']
+           'sha256_of', 'write_assignment', 'read_assignment', 'assign_project']
 
 # %% ../../nbs/evidence/01_design.ipynb #ffad73de
 import hashlib, math, secrets
@@ -336,17 +336,6 @@ def sha256_of(
     "SHA-256 of a file's bytes, as `sha256sum` prints it. Raises `OSError` where there is no file."
     with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
-def read_key(
-    project,  # Project
-)->object:    # DataFrame: stimulus, video_id, variant, video, sha256, text; sorted by stimulus
-    "Which stimulus is which variant. Raises `TableError` where there is no key, or it names a stimulus or a cell twice."
-    path = experiment_folder(project)/'key.csv'
-    key = read_table(path, ('stimulus', 'video_id', 'variant', 'video', 'sha256'))
-    for columns in (['stimulus'], ['video_id', 'variant']):
-        if (twice := key.duplicated(columns)).any():
-            raise TableError(f'{path}: {" ".join(key.loc[twice, columns].iloc[0])} is there twice; put the key back as akv wrote it')
-    return key.sort_values('stimulus', ignore_index=True)
-
 def _design(assignment):
     "What design.json holds."
     a = assignment
@@ -360,13 +349,10 @@ def write_assignment(
 )->list:        # the files
     "Write the assignment, the key and design.json; an older assignment is replaced."
     folder, key = experiment_folder(project), assignment.key.copy()
-    old = read_key(project) if (folder/'key.csv').is_file() else None
-    if old is None or not old[list(key)].equals(key):            # else the hashes of stimuli that were made stay
-        paths = [project.video(ad, arm) for ad, arm in zip(key['video_id'], key['variant'])]
-        key['video'] = [project.relative(path) for path in paths]
-        key['sha256'] = [sha256_of(path) if path.is_file() else '' for path in paths]
-        write_table(key, folder/'key.csv')
-    return [write_table(assignment.rows, folder/'assignment.csv'), folder/'key.csv', write_json(folder/'design.json', _design(assignment))]
+    paths = [project.video(ad, arm) for ad, arm in zip(key['video_id'], key['variant'])]
+    key['video'] = [project.relative(path) for path in paths]
+    key['sha256'] = [sha256_of(path) if path.is_file() else '' for path in paths]
+    return [write_table(assignment.rows, folder/'assignment.csv'), write_table(key, folder/'key.csv'), write_json(folder/'design.json', _design(assignment))]
 
 # %% ../../nbs/evidence/01_design.ipynb #ab829406
 def read_assignment(

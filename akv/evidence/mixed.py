@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ModelError', 'Effect', 'Estimate', 't_estimate', 'Crossed', 'LinearCriterion', 'LogisticCriterion', 'minimise',
-           'separated', 'MixedFit', 'robust', 'mixed_model', 'check_model']
+           'separated', 'MixedFit', 'robust', 'check_model', 'fit_mixed', 'mixed_model']
 
 # %% ../../nbs/evidence/09_mixed.ipynb #ab1e2fc7
 from dataclasses import dataclass, field, replace
@@ -162,8 +162,22 @@ class LinearCriterion:
         return dict(beta=v[r:] + self.offset, cov=full[r:, r:], r2=diag[-1] ** 2, logdet=logdet + 2 * np.log(diag[:m]).sum(), u=(um, v[:r]),
                     d_logdet=2 * (D.q - traces) * (theta != 0) / t, d_r2=-2 * D.by_effect(um ** 2, v[:r] ** 2) / t)
 
+    def derivatives(self, theta): # of cov by the standard deviations, the rows' last [K+1, p, p]; Hessian of the deviance; both per relative change
+        s, K = self.state(theta), len(theta)
+        sigma = np.sqrt(s['r2'] / self.nu)
+        H, slopes = np.zeros((K + 1, K + 1)), []
+        for j, step in enumerate(np.diag(self.steps(theta))):
+            a, b = self.state(theta + step), self.state(theta - step)
+            H[j, :K] = (a['d_logdet'] - b['d_logdet'] + (a['d_r2'] - b['d_r2']) / sigma ** 2) / (2 * step[j])
+            slopes.append(sigma ** 2 * (a['cov'] - b['cov']) / (2 * step[j]))
+        H[K, :K] = H[:K, K] = -2 * s['d_r2'] / sigma ** 3
+        H[K, K] = 4 * self.nu / sigma ** 2
+        t = np.append(np.maximum(theta, self.scale), sigma)
+        return np.array(slopes + [2 * sigma * s['cov']]) * t[:, None, None], (H + H.T) / 2 * np.outer(t, t)
+
     def __call__(self, theta):
-        s = self.state(theta)
+        try: s = self.state(theta)
+        except np.linalg.LinAlgError: return np.inf, 0 * theta # so far out that the numbers run out: the search turns back
         return (s['logdet'] + self.nu * np.log(s['r2'])) / 2 + self.constant, (s['d_logdet'] + self.nu * s['d_r2'] / s['r2']) / 2
 
 # %% ../../nbs/evidence/09_mixed.ipynb #e91c8205
@@ -301,7 +315,7 @@ class MixedFit:
     levels:dict # {effect: number of levels}
     model:str # a phrase that names model and method
     modes:dict=field(default_factory=dict, repr=False) # {effect: (levels, [q] what each level most likely drew)}
-    slopes:list=field(default_factory=list, repr=False) # [p, p] each: cov's derivatives by the variance parameters
+    slopes:object=field(default=None, repr=False) # [K, p, p] cov's derivatives by the variance parameters
     information:object=field(default=None, repr=False) # [K, K] Hessian of the deviance in these parameters
     working:tuple=field(default=(), repr=False) # columns, fixed effects, weights and residuals [n] of the weighted least squares at the end, standard deviations
 
@@ -324,9 +338,9 @@ class MixedFit:
     )->float: # infinite for a logistic model
         "Satterthwaite's degrees of freedom: twice the squared variance over the variance of that variance, by the delta method, as lmerTest."
         if self.information is None: return np.inf
-        g = np.array([L @ slope @ L for slope in self.slopes])
+        g = self.slopes @ L @ L
         values, vectors = np.linalg.eigh(self.information)
-        keep = values > 1e-8
+        keep = values > 1e-8 * values[-1]
         g = vectors[:, keep].T @ g
         return float(2 * (L @ self.cov @ L) ** 2 / (2 * g ** 2 / values[keep]).sum())
 
@@ -365,24 +379,38 @@ def robust(
 
 MixedFit.robust = robust
 
-# %% ../../nbs/evidence/09_mixed.ipynb #3540a7ec
-def mixed_model(
-    y, # [n] outcome; successes where family is 'binomial'
-    X, # DataFrame [n, p] of fixed effects, an intercept being a column of ones
-    effects:list, # `Effect`s, independent of each other
-    family:str='gaussian', # 'gaussian' or 'binomial'
-    trials=None, # [n] of a binomial outcome; None: 1 a row
-    weights=None, # [n] of a gaussian outcome, whose residual variance is divided by them; None: 1
-    reml:bool=True, # restricted likelihood; False: likelihood, to compare models with different fixed effects
-)->MixedFit:
-    """A mixed model: linear by REML, as lme4's `lmer`, or logistic by Laplace's approximation, as its `glmer`.
+# %% ../../nbs/evidence/09_mixed.ipynb #45d68cad
+def check_model(y, X, names, effects, family, trials, weights):
+    "Raise `ModelError` where data and model cannot go together: what was found, and what to do."
+    n, p = X.shape
+    if family not in ('gaussian', 'binomial'): raise SettingsError(f'family {family!r}: there are gaussian and binomial')
+    if not effects: raise ModelError('no random effect: ads (and viewers) differ, name them as effects')
+    if len({e.name for e in effects}) < len(effects): raise ModelError(f'effects of the same name: {", ".join(e.name for e in effects)}')
+    for name, v in dict(outcome=y, trials=trials, weights=weights).items():
+        if v.shape != (n,): raise ModelError(f'{name}: {v.size} values for {n} rows')
+        if bad := int((~np.isfinite(v)).sum()): raise ModelError(f'{name}: {bad} of {n} rows hold no number; leave them out')
+    for j in range(p):
+        if not np.isfinite(X[:, j]).all(): raise ModelError(f'{names[j]}: {int((~np.isfinite(X[:, j])).sum())} of {n} rows hold no number; leave them out')
+    if n <= p or np.linalg.matrix_rank(X) < p:
+        j = next((j for j in range(p) if np.linalg.matrix_rank(X[:, :j + 1]) <= j), p - 1)
+        raise ModelError(f'fixed effect {names[j]} cannot be told from {", ".join(names[:j]) or "0"} in these {n} rows: leave it out, or join arms')
+    for e in effects:
+        if e.weight is not None and not np.isfinite(np.asarray(e.weight, float)).all(): raise ModelError(f'effect {e.name}: weights that are no numbers')
+        levels = len(set(e.codes))
+        if levels < 2: raise ModelError(f'effect {e.name}: {levels} level; a variance needs two at least, and means something from about five')
+        if family == 'gaussian' and levels >= n and e.weight is None: raise ModelError(f'effect {e.name}: as many levels as rows ({n}), so that it cannot be told from the noise')
+    if family == 'gaussian':
+        if (weights <= 0).any(): raise ModelError(f'weights: {int((weights <= 0).sum())} of {n} are not above 0')
+        if (trials != 1).any(): raise SettingsError('trials belong to family binomial; a gaussian outcome takes weights')
+        return
+    if (weights != 1).any(): raise SettingsError('weights belong to family gaussian; a binomial outcome takes trials')
+    if bad := int(((y < 0) | (y > trials)).sum()): raise ModelError(f'{bad} of {n} rows have more successes than trials, or fewer than 0')
+    if y.sum() in (0, trials.sum()):
+        raise ModelError(f'{"none" if y.sum() == 0 else "each"} of the {trials.sum():.0f} trials is a success: there are no odds to compare')
 
-    Raises `ModelError` for missing values, fixed effects that cannot be told apart, and outcomes that do not vary. What is merely weak stands in the fit's `notes`."""
-    names, Xv, y = [str(c) for c in X.columns], np.asarray(X, float), np.asarray(y, float)
+# %% ../../nbs/evidence/09_mixed.ipynb #1720bb84
+def fit_mixed(y, Xv, names, effects, binomial, trials, weights, reml): # what `mixed_model` does with data that were checked
     n, p = Xv.shape
-    binomial = family == 'binomial'
-    trials, weights = (np.ones(n) if v is None else np.asarray(v, float) for v in (trials, weights))
-    check_model(y, Xv, names, effects, family, trials, weights)
     notes, model = [], ('mixed logistic model, Laplace' if binomial else f'linear mixed model, {"REML" if reml else "maximum likelihood"}')
     if binomial:
         ends = [j for j in np.flatnonzero(separated(y, Xv, trials)) if np.ptp(Xv[:, j])]
@@ -425,41 +453,28 @@ def mixed_model(
         working = (D, Xv, f.w, f.residual / np.maximum(f.w, 1e-300) + D.Zu(f.um, f.ur, theta), theta)
         return fit(x[K:], np.linalg.inv(H)[-p:, -p:], 1, f.um, f.ur, working=working)
     s = f.state(theta)
-    sigma = np.sqrt(s['r2'] / f.nu)
-    information, slopes = np.zeros((K + 1, K + 1)), []
-    for j, step in enumerate(np.diag(f.steps(theta))):
-        a, b = f.state(theta + step), f.state(theta - step)
-        information[j, :K] = (a['d_logdet'] - b['d_logdet'] + (a['d_r2'] - b['d_r2']) / sigma ** 2) / (2 * step[j])
-        slopes.append(sigma ** 2 * (a['cov'] - b['cov']) / (2 * step[j]))
-    information[K, :K] = information[:K, K] = -2 * s['d_r2'] / sigma ** 3
-    information[K, K] = 4 * f.nu / sigma ** 2
-    return fit(s['beta'], sigma ** 2 * s['cov'], sigma ** 2, *s['u'], working=(D, Xv, weights, y - Xv @ s['beta'], theta), slopes=slopes + [2 * sigma * s['cov']], information=(information + information.T) / 2)
+    slopes, information = f.derivatives(theta)
+    sigma2 = s['r2'] / f.nu
+    return fit(s['beta'], sigma2 * s['cov'], sigma2, *s['u'], working=(D, Xv, weights, y - Xv @ s['beta'], theta), slopes=slopes, information=information)
 
-# %% ../../nbs/evidence/09_mixed.ipynb #45d68cad
-def check_model(y, X, names, effects, family, trials, weights):
-    "Raise `ModelError` where data and model cannot go together: what was found, and what to do."
-    n, p = X.shape
-    if family not in ('gaussian', 'binomial'): raise SettingsError(f'family {family!r}: there are gaussian and binomial')
-    if not effects: raise ModelError('no random effect: ads (and viewers) differ, name them as effects')
-    if len({e.name for e in effects}) < len(effects): raise ModelError(f'effects of the same name: {", ".join(e.name for e in effects)}')
-    for name, v in dict(outcome=y, trials=trials, weights=weights).items():
-        if v.shape != (n,): raise ModelError(f'{name}: {v.size} values for {n} rows')
-        if bad := int((~np.isfinite(v)).sum()): raise ModelError(f'{name}: {bad} of {n} rows hold no number; leave them out')
-    for j in range(p):
-        if not np.isfinite(X[:, j]).all(): raise ModelError(f'{names[j]}: {int((~np.isfinite(X[:, j])).sum())} of {n} rows hold no number; leave them out')
-    if n <= p or np.linalg.matrix_rank(X) < p:
-        j = next((j for j in range(p) if np.linalg.matrix_rank(X[:, :j + 1]) <= j), p - 1)
-        raise ModelError(f'fixed effect {names[j]} cannot be told from {", ".join(names[:j]) or "0"} in these {n} rows: leave it out, or join arms')
-    for e in effects:
-        if e.weight is not None and not np.isfinite(np.asarray(e.weight, float)).all(): raise ModelError(f'effect {e.name}: weights that are no numbers')
-        levels = len(set(e.codes))
-        if levels < 2: raise ModelError(f'effect {e.name}: {levels} level; a variance needs two at least, and means something from about five')
-        if family == 'gaussian' and levels >= n and e.weight is None: raise ModelError(f'effect {e.name}: as many levels as rows ({n}), so that it cannot be told from the noise')
-    if family == 'gaussian':
-        if (weights <= 0).any(): raise ModelError(f'weights: {int((weights <= 0).sum())} of {n} are not above 0')
-        if (trials != 1).any(): raise SettingsError('trials belong to family binomial; a gaussian outcome takes weights')
-        return
-    if (weights != 1).any(): raise SettingsError('weights belong to family gaussian; a binomial outcome takes trials')
-    if bad := int(((y < 0) | (y > trials)).sum()): raise ModelError(f'{bad} of {n} rows have more successes than trials, or fewer than 0')
-    if y.sum() in (0, trials.sum()):
-        raise ModelError(f'{"none" if y.sum() == 0 else "each"} of the {trials.sum():.0f} trials is a success: there are no odds to compare')
+# %% ../../nbs/evidence/09_mixed.ipynb #3540a7ec
+def mixed_model(
+    y, # [n] outcome; successes where family is 'binomial'
+    X, # DataFrame [n, p] of fixed effects, an intercept being a column of ones
+    effects:list, # `Effect`s, independent of each other
+    family:str='gaussian', # 'gaussian' or 'binomial'
+    trials=None, # [n] of a binomial outcome; None: 1 a row
+    weights=None, # [n] of a gaussian outcome, whose residual variance is divided by them; None: 1
+    reml:bool=True, # restricted likelihood; False: likelihood, to compare models with different fixed effects
+)->MixedFit:
+    """A mixed model: linear by REML, as lme4's `lmer`, or logistic by Laplace's approximation, as its `glmer`.
+
+    Raises `ModelError` for missing values, fixed effects that cannot be told apart, and outcomes that do not vary. What is merely weak stands in the fit's `notes`."""
+    names, Xv, y = [str(c) for c in X.columns], np.asarray(X, float), np.asarray(y, float)
+    n, p = Xv.shape
+    binomial = family == 'binomial'
+    trials, weights = (np.ones(n) if v is None else np.asarray(v, float) for v in (trials, weights))
+    check_model(y, Xv, names, effects, family, trials, weights)
+    try: return fit_mixed(y, Xv, names, effects, binomial, trials, weights, reml)
+    except np.linalg.LinAlgError: raise ModelError('the fit failed, some variance runs to infinity: the effects leave no noise, or there are more of them than the rows can tell apart; '
+                                                   'take fewer random effects') from None

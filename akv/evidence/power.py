@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['spreads_of', 'simulate_counts', 'pair_loglik', 'fit_pairs', 'clustered_pairs', 'count_tests', 'ViewStudy',
-           'view_tests', 'share_interval', 'holm_rejects', 'Power', 'power', 'equivalent', 'count_study', 'view_study',
-           'Needed', 'crossing', 'number_needed', 'norm_ppf']
+           'view_tests', 'cox_pairs', 'watch_tests', 'share_interval', 'holm_rejects', 'Power', 'power', 'equivalent',
+           'count_study', 'view_study', 'Needed', 'crossing', 'number_needed', 'norm_ppf']
 
 # %% ../../nbs/evidence/14_power.ipynb #561e407c
 import math, os
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ..study.files import SettingsError
 from ..study.project import VARIANTS
-from .contrasts import exact_odds_ratio, fit_contrast, SMALL
+from .contrasts import CENSORED, exact_fit, fit_contrast, SMALL
 from .design import planned_contrasts
 from .figures import p_words, power_curve, scale_words
 from .outcomes import Measure
@@ -159,7 +159,7 @@ def count_tests(
         for name, v in dict(estimate=estimate, se=se, low=estimate - q * se, high=estimate + q * se, p=2 * stdtr(ads - 1, -abs(estimate) / se)).items():
             out[name][~few] = np.where(done, v, np.nan)
     for s in np.flatnonzero(few):
-        r = exact_odds_ratio(k[s], n[s])
+        r = exact_fit(k[s], n[s])
         for name in ('estimate', 'p', 'low', 'high'): out[name][s] = getattr(r, name)
     return out | dict(df=np.full(len(k), ads - 1.), exact=few)
 
@@ -208,6 +208,72 @@ def view_tests(
             r = fit_contrast(rows.assign(side=np.where(rows.variant == arm, .5, -.5)), study.measure)
             row.append((r.estimate, r.se, r.df, r.p, r.low, r.high, r.model))
         found.append(row)
+    return found
+
+# %% ../../nbs/evidence/14_power.ipynb #8d525532
+def cox_pairs(
+    seconds, # [studies, rows] watch time
+    left, # [studies, rows] bool: ended before the ad did
+    side, # [rows] -.5 in the reference, .5 in the arm
+    ad, # [rows] strata: 0, 1, ...
+    viewer=None, # [rows] 0, 1, ...; None: nobody has two rows
+)->tuple: # (log hazard ratio, standard error): [studies] each
+    "Cox regression of two arms for many studies of one design, ads as strata, clustered as in the analysis. Times without ties."
+    ads, most = ad.max() + 1, np.bincount(ad).max()
+    place = np.full((ads, most), -1)                              # rows of each ad; -1 fills up
+    for a in range(ads): place[a, :(ad == a).sum()] = np.flatnonzero(ad == a)
+    real, x = place >= 0, np.broadcast_to(side[place], (len(seconds), ads, most))
+    t = np.where(real, seconds[:, place], np.inf)
+    order = np.argsort(t, axis=-1, kind='stable')
+    x, d, w = (np.take_along_axis(np.broadcast_to(v, t.shape), order, -1).astype(float) for v in (x, left[:, place] & real, real))
+    b = np.zeros(len(seconds))
+    from_here = lambda v: np.cumsum(v[..., ::-1], -1)[..., ::-1]  # sums over those who still watch
+    for step in range(12):
+        e = w * np.exp(b[:, None, None] * x)
+        s0 = np.where(w > 0, from_here(e), 1.)
+        mean = from_here(e * x) / s0
+        information = (d * (.25 - mean ** 2)).sum((1, 2))
+        move = (d * (x - mean)).sum((1, 2)) / np.maximum(information, 1e-12)
+        if np.abs(move).max() < 1e-9: break
+        b = b + move.clip(-1, 1)
+    r = d * (x - mean) - e * (x * np.cumsum(d / s0, -1) - np.cumsum(d * mean / s0, -1))
+    meat = [(r.sum(-1) ** 2).sum(-1), (r ** 2).sum((1, 2))]
+    if viewer is not None:
+        back = np.empty_like(r)
+        np.put_along_axis(back, order, r, -1)
+        meat.append(((back[:, real] @ np.eye(viewer.max() + 1)[viewer[place[real]]]) ** 2).sum(-1))
+        meat.append(meat[0] + meat[2] - meat[1])
+    return b, np.sqrt(np.max(meat, axis=0)) / information
+
+# %% ../../nbs/evidence/14_power.ipynb #de1c7b0b
+def watch_tests(
+    study:ViewStudy,
+    pairs, # [(arm, reference), ...]
+    seeds, # [studies] of numpy
+)->list: # as `view_tests`
+    "As `view_tests`, for watch time: the studies in which so many watch to the end that Cox regression is used, all at once."
+    from scipy.special import stdtr, stdtrit
+    tables = [study.draw(np.random.default_rng(seed)) for seed in seeds]
+    found = [[None] * len(pairs) for _ in tables]
+    model = 'Cox regression of leaving, ads as strata, standard errors clustered by ad and viewer, t with ads - 1 df'
+    for j, (arm, reference) in enumerate(pairs):
+        keep = study.plan.variant.isin([arm, reference]).to_numpy()
+        plan = study.plan[keep]
+        ad, viewer = (np.unique(plan[name], return_inverse=True)[1] for name in ('video_id', 'participant'))
+        side = np.where(plan.variant == arm, .5, -.5)
+        seconds = np.stack([t.watch_time.to_numpy()[keep] for t in tables])
+        left = seconds < study.length * .999
+        cox = np.flatnonzero((1 - left.mean(1) > CENSORED) & (left.sum(1) >= SMALL))
+        repeated = len(np.unique(viewer)) < len(viewer)
+        df = ad.max()
+        for part in np.array_split(cox, math.ceil(len(cox) / 100)) if len(cox) else []:
+            b, se = cox_pairs(seconds[part].clip(1e-3), left[part], side, ad, viewer if repeated else None)
+            p, q = 2 * stdtr(df, -abs(b) / se), stdtrit(df, .975)
+            for i, *values in zip(part, b, se, np.full(len(b), float(df)), p, b - q * se, b + q * se): found[i][j] = (*map(float, values), model if repeated else model.replace(' and viewer', ''))
+        for i in sorted(set(range(len(tables))) - set(cox.tolist())):
+            rows = tables[i][keep].reset_index(drop=True).assign(side=side)
+            r = fit_contrast(rows, study.measure)
+            found[i][j] = (r.estimate, r.se, r.df, r.p, r.low, r.high, r.model)
     return found
 
 # %% ../../nbs/evidence/14_power.ipynb #3580ec0f
@@ -375,11 +441,12 @@ def view_study(sequence, simulations, ads, people, arms, pairs, effects, s, outc
     study = ViewStudy(plan, outcome, s, effects, length, steps)
     seeds = sequence.spawn(simulations)
     workers = min(4, os.cpu_count() or 1) if processes is None else processes
-    if workers <= 1: found = view_tests(study, pairs, seeds)
+    tests = watch_tests if outcome == 'watch_time' else view_tests
+    if workers <= 1: found = tests(study, pairs, seeds)
     else:
         size = math.ceil(simulations / (4 * workers))
         with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-            jobs = [pool.submit(view_tests, study, pairs, seeds[i:i + size]) for i in range(0, simulations, size)]
+            jobs = [pool.submit(tests, study, pairs, seeds[i:i + size]) for i in range(0, simulations, size)]
             found = [row for job in jobs for row in job.result()]
     values = np.array([[r[:4] for r in row] for row in found], float)
     words = []
