@@ -184,7 +184,7 @@ class Analysis:
         return table.round(3).to_html(index=False, na_rep='') + ''.join(f'<p>{escape(s)}</p>' for s in self.conclusions())
 
 def _p(p): return 'p unknown' if not p == p else 'p < .001' if p < .001 else f'p = {p:.3f}'.replace('0.', '.', 1)
-def _g(x): return 'no limit' if not math.isfinite(x) else f'{x:.2f}' if abs(x) < 10 else f'{x:.3g}'
+def _g(x): return 'no limit' if not math.isfinite(x) else f'{x:.2g}' if abs(x) < .1 else f'{x:.2f}' if abs(x) < 10 else f'{x:.3g}'
 
 def _short(a): # a line for each contrast
     lines = []

@@ -153,13 +153,16 @@ def forest_plot(
     both = {'percent_reference', 'percent_arm'} <= set(rows) and rows.percent_arm.notna().any()
     figure, (axes, side) = new_figure(7.2, 1.1 + .27 * len(rows), 2, width_ratios=(1, 1.05 if both else .75))
     y = np.arange(len(rows))[::-1]
+    _effect_axes(axes, scale, what, rows[['estimate', 'low', 'high']])
     for i, row in rows.iterrows():
         colour, mark = VARIANT_MARKS.get(row.contrast.split(' - ')[0], ('black', 'o'))
         placebo = row.contrast.startswith('placebo')
-        axes.plot([row.low, row.high], [y[i]] * 2, color=colour, linewidth=1.6)
+        for end, arrow in ((row.low, '<'), (row.high, '>')): # an exact interval may have no end
+            if np.isinf(end): axes.plot(np.clip(end, *axes.get_xlim()), y[i], arrow, color=colour, markersize=5, clip_on=False)
+        axes.plot(np.clip([row.low, row.high], *axes.get_xlim()), [y[i]] * 2, color=colour, linewidth=1.6)
         axes.plot(row.estimate, y[i], 'D' if placebo else 'o', color=colour, markersize=6,
                   markerfacecolor=colour if row.p_holm < alpha else 'white', markeredgewidth=1.4)
-    number = (lambda v: f'{math.exp(v):.2f}') if log else (lambda v: f'{v:.2f}')
+    def number(v): return '–' if math.isnan(v) else ('0' if v < 0 else '∞') if math.isinf(v) and log else f'{math.exp(v):.2f}' if log else f'{v:.2f}'
     cells = [('ratio' if log else 'difference', lambda r: f'{number(r.estimate)} [{number(r.low)}, {number(r.high)}]'),
              ('p (Holm)', lambda r: p_words(r.p_holm).removeprefix('= ') or 'equivalence')]
     digits = max(0, 2 - math.floor(math.log10(max(rows.percent_reference.min(), 1e-4)))) if both else 0
@@ -174,7 +177,6 @@ def forest_plot(
     axes.set_ylim(-.7, len(rows) - .3)
     axes.tick_params(axis='y', length=0)
     axes.spines['left'].set_visible(False)
-    _effect_axes(axes, scale, what, rows[['estimate', 'low', 'high']])
     limit = f'{alpha:g}'.lstrip('0')
     footer(figure, f'Lines: 95 % intervals. Filled: p (Holm) < {limit}; open: not.'
            + (' Diamond: tested for equivalence, not for a difference.' if rows.contrast.str.startswith('placebo').any() else ''),
@@ -421,8 +423,13 @@ def analysis_figures(
             figures[name(outcome, contrast, 'ads')] = stimulus_plot(ads, contrast, rows, outcome)
         if doses is not None and ('outcome' not in doses or outcome in set(doses.outcome)):
             of = lambda t: t if 'outcome' not in t else t[t.outcome == outcome]
-            fit = None if fits is None or not len(of(fits)) else of(fits).iloc[0].to_dict()
-            figures[name(outcome, 'dose')] = dose_response_plot(of(doses), fit, outcome, rows.scale.iloc[0])
+            found = [{}] if fits is None or not len(of(fits)) else of(fits).to_dict('records')
+            for fit in found: # one on the dose that the model saw, one on people's where they were measured
+                people = fit.get('dose') == 'people'
+                points = of(doses).assign(log_alpha=of(doses).log_people) if people else of(doses)
+                if not np.isfinite(points.log_alpha.astype(float)).any(): continue
+                words = 'alpha of people (against baseline)' if people else 'delivered alpha (against baseline)'
+                figures[name(outcome, 'dose', *['people'] * people)] = dose_response_plot(points, fit or None, outcome, rows.scale.iloc[0], words)
         if (e := table('equivalence')) is not None and outcome in set(e.outcome):
             figures[name(outcome, 'equivalence')] = equivalence_plot(e, outcome, rows.scale.iloc[0])
     if (b := table('balance')) is not None: figures['balance'] = balance_plot(b)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['spreads_of', 'simulate_counts', 'pair_loglik', 'fit_pairs', 'clustered_pairs', 'count_tests', 'ViewStudy',
-           'view_tests', 'cox_pairs', 'watch_tests', 'share_interval', 'holm_rejects', 'Power', 'power', 'equivalent',
-           'count_study', 'view_study', 'Needed', 'crossing', 'number_needed', 'norm_ppf']
+           'view_tests', 'share_interval', 'holm_rejects', 'Power', 'power', 'equivalent', 'count_study', 'view_study',
+           'Needed', 'crossing', 'number_needed', 'norm_ppf']
 
 # %% ../../nbs/evidence/14_power.ipynb #561e407c
 import math, os
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ..study.files import SettingsError
 from ..study.project import VARIANTS
-from .contrasts import CENSORED, exact_fit, fit_contrast, SMALL
+from .contrasts import exact_fit, fit_contrast, SMALL
 from .design import planned_contrasts
 from .figures import p_words, power_curve, scale_words
 from .outcomes import Measure
@@ -42,7 +42,7 @@ def simulate_counts(
     studies:int,
     n_videos:int,
     impressions:float, # of one cell, on average
-    effects, # [arms] log odds against the first arm, which is the baseline
+    effects, # [arms] or [ads, arms] log odds against the first arm, which is the baseline
     base:float=.01, # rate of the usual ad in the first arm
     ad_sd:float=.5, # log odds
     effect_sd:float=.1, # log odds, in every arm but the first
@@ -50,9 +50,9 @@ def simulate_counts(
 )->tuple: # (events, impressions): [studies, ads, arms]
     "Counts of many studies whose true effects are known."
     effects = np.asarray(effects, float)
-    shape = studies, n_videos, len(effects)
+    shape = studies, n_videos, effects.shape[-1]
     n = np.maximum(1, np.rint(impressions * np.exp(spread * rng.normal(size=shape) - spread ** 2 / 2)))
-    differs = effect_sd * rng.normal(size=shape) * (np.arange(len(effects)) > 0)
+    differs = effect_sd * rng.normal(size=shape) * (np.arange(shape[2]) > 0)
     eta = math.log(base / (1 - base)) + ad_sd * rng.normal(size=shape[:2])[..., None] + effects + differs
     return rng.binomial(n.astype(np.int64), 1 / (1 + np.exp(-eta))).astype(float), n
 
@@ -146,17 +146,17 @@ def clustered_pairs(
 # %% ../../nbs/evidence/14_power.ipynb #d8e3c589
 def count_tests(
     k, n, # [studies, ads, 2] events and trials in the reference and in the arm
-)->dict: # estimate, se, df, p, low, high (95 %), exact (whether the exact method took over): [studies] each
+)->dict: # estimate, se, model_se (by the model's variances), df, p, low, high (95 %), exact (the exact method took over): [studies] each
     "The contrast of two arms as the analysis tests it: mixed logistic regression with ad-clustered standard errors, exact where events are few."
     from scipy.special import stdtr, stdtrit
     ads = k.shape[1]
     few = np.minimum(k.sum(1), (n - k).sum(1)).min(1) < SMALL
-    out = {name: np.full(len(k), np.nan) for name in ('estimate', 'se', 'p', 'low', 'high')}
+    out = {name: np.full(len(k), np.nan) for name in ('estimate', 'se', 'model_se', 'p', 'low', 'high')}
     if (~few).any():
         x, *end, done = fit_pairs(k[~few], n[~few])
-        estimate, _, se = clustered_pairs(x, *end)
+        estimate, model_se, se = clustered_pairs(x, *end)
         q = stdtrit(ads - 1, .975)
-        for name, v in dict(estimate=estimate, se=se, low=estimate - q * se, high=estimate + q * se, p=2 * stdtr(ads - 1, -abs(estimate) / se)).items():
+        for name, v in dict(estimate=estimate, se=se, model_se=model_se, low=estimate - q * se, high=estimate + q * se, p=2 * stdtr(ads - 1, -abs(estimate) / se)).items():
             out[name][~few] = np.where(done, v, np.nan)
     for s in np.flatnonzero(few):
         r = exact_fit(k[s], n[s])
@@ -208,72 +208,6 @@ def view_tests(
             r = fit_contrast(rows.assign(side=np.where(rows.variant == arm, .5, -.5)), study.measure)
             row.append((r.estimate, r.se, r.df, r.p, r.low, r.high, r.model))
         found.append(row)
-    return found
-
-# %% ../../nbs/evidence/14_power.ipynb #8d525532
-def cox_pairs(
-    seconds, # [studies, rows] watch time
-    left, # [studies, rows] bool: ended before the ad did
-    side, # [rows] -.5 in the reference, .5 in the arm
-    ad, # [rows] strata: 0, 1, ...
-    viewer=None, # [rows] 0, 1, ...; None: nobody has two rows
-)->tuple: # (log hazard ratio, standard error): [studies] each
-    "Cox regression of two arms for many studies of one design, ads as strata, clustered as in the analysis. Times without ties."
-    ads, most = ad.max() + 1, np.bincount(ad).max()
-    place = np.full((ads, most), -1)                              # rows of each ad; -1 fills up
-    for a in range(ads): place[a, :(ad == a).sum()] = np.flatnonzero(ad == a)
-    real, x = place >= 0, np.broadcast_to(side[place], (len(seconds), ads, most))
-    t = np.where(real, seconds[:, place], np.inf)
-    order = np.argsort(t, axis=-1, kind='stable')
-    x, d, w = (np.take_along_axis(np.broadcast_to(v, t.shape), order, -1).astype(float) for v in (x, left[:, place] & real, real))
-    b = np.zeros(len(seconds))
-    from_here = lambda v: np.cumsum(v[..., ::-1], -1)[..., ::-1]  # sums over those who still watch
-    for step in range(12):
-        e = w * np.exp(b[:, None, None] * x)
-        s0 = np.where(w > 0, from_here(e), 1.)
-        mean = from_here(e * x) / s0
-        information = (d * (.25 - mean ** 2)).sum((1, 2))
-        move = (d * (x - mean)).sum((1, 2)) / np.maximum(information, 1e-12)
-        if np.abs(move).max() < 1e-9: break
-        b = b + move.clip(-1, 1)
-    r = d * (x - mean) - e * (x * np.cumsum(d / s0, -1) - np.cumsum(d * mean / s0, -1))
-    meat = [(r.sum(-1) ** 2).sum(-1), (r ** 2).sum((1, 2))]
-    if viewer is not None:
-        back = np.empty_like(r)
-        np.put_along_axis(back, order, r, -1)
-        meat.append(((back[:, real] @ np.eye(viewer.max() + 1)[viewer[place[real]]]) ** 2).sum(-1))
-        meat.append(meat[0] + meat[2] - meat[1])
-    return b, np.sqrt(np.max(meat, axis=0)) / information
-
-# %% ../../nbs/evidence/14_power.ipynb #de1c7b0b
-def watch_tests(
-    study:ViewStudy,
-    pairs, # [(arm, reference), ...]
-    seeds, # [studies] of numpy
-)->list: # as `view_tests`
-    "As `view_tests`, for watch time: the studies in which so many watch to the end that Cox regression is used, all at once."
-    from scipy.special import stdtr, stdtrit
-    tables = [study.draw(np.random.default_rng(seed)) for seed in seeds]
-    found = [[None] * len(pairs) for _ in tables]
-    model = 'Cox regression of leaving, ads as strata, standard errors clustered by ad and viewer, t with ads - 1 df'
-    for j, (arm, reference) in enumerate(pairs):
-        keep = study.plan.variant.isin([arm, reference]).to_numpy()
-        plan = study.plan[keep]
-        ad, viewer = (np.unique(plan[name], return_inverse=True)[1] for name in ('video_id', 'participant'))
-        side = np.where(plan.variant == arm, .5, -.5)
-        seconds = np.stack([t.watch_time.to_numpy()[keep] for t in tables])
-        left = seconds < study.length * .999
-        cox = np.flatnonzero((1 - left.mean(1) > CENSORED) & (left.sum(1) >= SMALL))
-        repeated = len(np.unique(viewer)) < len(viewer)
-        df = ad.max()
-        for part in np.array_split(cox, math.ceil(len(cox) / 100)) if len(cox) else []:
-            b, se = cox_pairs(seconds[part].clip(1e-3), left[part], side, ad, viewer if repeated else None)
-            p, q = 2 * stdtr(df, -abs(b) / se), stdtrit(df, .975)
-            for i, *values in zip(part, b, se, np.full(len(b), float(df)), p, b - q * se, b + q * se): found[i][j] = (*map(float, values), model if repeated else model.replace(' and viewer', ''))
-        for i in sorted(set(range(len(tables))) - set(cox.tolist())):
-            rows = tables[i][keep].reset_index(drop=True).assign(side=side)
-            r = fit_contrast(rows, study.measure)
-            found[i][j] = (r.estimate, r.se, r.df, r.p, r.low, r.high, r.model)
     return found
 
 # %% ../../nbs/evidence/14_power.ipynb #3580ec0f
@@ -441,12 +375,11 @@ def view_study(sequence, simulations, ads, people, arms, pairs, effects, s, outc
     study = ViewStudy(plan, outcome, s, effects, length, steps)
     seeds = sequence.spawn(simulations)
     workers = min(4, os.cpu_count() or 1) if processes is None else processes
-    tests = watch_tests if outcome == 'watch_time' else view_tests
-    if workers <= 1: found = tests(study, pairs, seeds)
+    if workers <= 1: found = view_tests(study, pairs, seeds)
     else:
         size = math.ceil(simulations / (4 * workers))
         with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-            jobs = [pool.submit(tests, study, pairs, seeds[i:i + size]) for i in range(0, simulations, size)]
+            jobs = [pool.submit(view_tests, study, pairs, seeds[i:i + size]) for i in range(0, simulations, size)]
             found = [row for job in jobs for row in job.result()]
     values = np.array([[r[:4] for r in row] for row in found], float)
     words = []
