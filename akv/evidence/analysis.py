@@ -60,8 +60,11 @@ def dose_table(
             return 0. if row.variant == 'baseline' or not row.asked and row.variant != 'placebo' else math.log(x) if x > 0 else math.nan
         logs = check.assign(people=[log_of(r) for r in check.itertuples()]).groupby(['video_id', 'variant'], sort=False).people
         doses['log_people'] = doses.set_index(['video_id', 'variant']).index.map(logs.mean().where(logs.count() == logs.size()))
+        for i, row in doses[doses.log_people.isna()].iterrows(): # scene 0: all treated scenes together
+            x = of.get((id_key(row.video_id), 0, row.variant), math.nan)
+            if x > 0: doses.loc[i, 'log_people'] = math.log(x) * (1. if row.variant == 'placebo' else row.treated / row.scenes)
         gone = int(doses.log_people.isna().sum())
-        said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants.')
+        said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants; they are measured with error, which makes the line on them flatter than it is.')
     return doses, said
 
 # %% ../../nbs/evidence/12_analysis.ipynb #9bfe1b87
@@ -316,6 +319,8 @@ def analyze(
     plan, notes = planned_contrasts(outcomes.variants), list(outcomes.notes)
     untold = [v for v in outcomes.variants if not any(v in pair[1:3] for pair in plan)]
     if untold and len(outcomes.variants) > 1: notes.append(f'No contrast is planned with {", ".join(untold)}.')
+    ads_in = outcomes.table.video_id.nunique()
+    if ads_in < 6: notes.append(f'Only {ads_in} ad{"s" if ads_in > 1 else ""}: whether effects hold for other ads can hardly be told, and intervals with {max(ads_in - 1, 0)} degrees of freedom are wide.')
     doses, delivered = (None, ['No manipulation check was given: nothing is said of the doses.']) if check is None else dose_table(check, people)
     contrasts, equivalence, ads, others, dose_rows, dose_fits, positions = [], [], [], [], [], [], []
     for m in chosen:
@@ -397,7 +402,7 @@ def methods(self:Analysis)->str: # Markdown
             if len(rows): parts.append(f'Whether effects change with the position in the session was tested for {len(rows)} contrasts, unadjusted: the smallest p is {rows.p.min():.3f} ({_words(rows.loc[rows.p.idxmin()].contrast)}).')
     if s['peeked']: parts.append('Results were looked at before the data were complete: intervals and p of contrasts are anytime-valid for the ads shown (asymptotic confidence sequences, Waudby-Smith et al., 2024), and never narrower than those of a single look.')
     else: parts.append('The analysis supposes that the number of viewers was fixed beforehand and nobody stopped because of the results; if somebody did, the analysis must be told (`peeked`).')
-    if s['leave_out']: parts.append('Each contrast was estimated anew without each ad.')
+    if self.ads.alone.notna().any(): parts.append('Each contrast was estimated anew without each ad in turn.')
     lost = [sentence for sentence in cannot_test(o.variants)]
     parts.append('**Not delivered, not measured, left out.** ' + ' '.join(dict.fromkeys([*self.delivered, *self.notes, *lost])))
     import statsmodels

@@ -154,13 +154,12 @@ def cox_fit(
     if len(ads) < 2: raise ModelError('one ad: there is no telling how an effect differs between ads')
     beta, _, influence = cox_regression(rows.watch_time.to_numpy(float), left, x, ad)
     def clustered(code): return (np.bincount(code, influence)**2).sum()
-    variance = clustered(ad)
-    if has_viewers(rows):
-        by_viewer = clustered(np.unique(rows.participant, return_inverse=True)[1])
-        variance = max(variance, by_viewer, variance + by_viewer - (influence**2).sum())
-    else: variance = max(variance, (influence**2).sum())
+    variance, by = clustered(ad) * len(ads) / (len(ads) - 1), 'ad'
+    if has_viewers(rows) and (rows.groupby('participant').variant.nunique() == 1).all():
+        viewer = clustered(np.unique(rows.participant, return_inverse=True)[1])
+        variance, by = max(variance, viewer, variance + viewer - (influence**2).sum()), 'ad and viewer'
     e = t_estimate(beta, math.sqrt(variance), len(ads) - 1)
-    words = 'Cox regression of leaving, ads as strata, standard errors clustered by ad' + (' and viewer' if has_viewers(rows) else '') + ', t with ads - 1 df'
+    words = f'Cox regression of leaving, ads as strata, standard errors clustered by {by}, t with ads - 1 df'
     return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, 'log hazard', words)
 
 # %% ../../nbs/evidence/11b_contrasts.ipynb #f4446a7e

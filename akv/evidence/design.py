@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DESIGNS', 'shuffled', 'row_starts', 'block_arms', 'least_used', 'block_orders', 'stimulus_codes', 'planned_contrasts',
-           'cannot_test', 'shown_variants', 'participant_ids', 'Assignment', 'assign', 'balance', 'experiment_folder',
-           'sha256_of', 'write_assignment', 'read_assignment', 'assign_project']
+           'cannot_test', 'shown_variants', 'untreated', 'participant_ids', 'Assignment', 'assign', 'balance',
+           'experiment_folder', 'sha256_of', 'read_key', 'write_assignment', 'read_assignment', 'assign_project']
 
 # %% ../../nbs/evidence/01_design.ipynb #ffad73de
 import hashlib, math, secrets
@@ -53,8 +53,8 @@ def block_arms(
 # %% ../../nbs/evidence/01_design.ipynb #b7e34a93
 def _noise(shape, *key):
     "Numbers from 0 to below 1/2 that break ties."
-    digest = hashlib.sha256('\0'.join(map(str, key)).encode()).digest()
-    return np.random.RandomState(np.frombuffer(digest, np.uint32)).random_sample(shape)/2     # this stream of numpy's is frozen
+    digest = hashlib.shake_256('\0'.join(map(str, key)).encode()).digest(8*math.prod(shape))
+    return np.frombuffer(digest, '<u8').reshape(shape)/2**65
 
 def least_used(
     counts,  # int [ads, positions] how often each ad has been where
@@ -125,6 +125,15 @@ def cannot_test(
 # %% ../../nbs/evidence/01_design.ipynb #f67ca618
 def _listed(names): return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
 
+def _ads_of(source):
+    "(Project or None, {video id: what the manifest says of its variants, or their names})."
+    project = source if isinstance(source, Project) else Project(source) if isinstance(source, (str, Path)) else None
+    if project and not project.manifest.is_file():
+        raise AkvError(f'{project.manifest}: there are no variants to show; make them first: akv variants, akv edit, akv assemble')
+    of = read_json(project.manifest) if project else source
+    if not isinstance(of, dict): raise TableError(f'{type(of).__name__} holds no ads; give a project, a manifest, or {{video id: variants}}')
+    return project, {safe_id(ad): made['variants'] if isinstance(made, dict) else made for ad, made in of.get('videos', of).items()}
+
 def shown_variants(
     source,       # Project, its folder, a manifest as `read_json` gives it, or {video id: variants}
     arms=None,    # variants to show; None: all seven
@@ -133,12 +142,7 @@ def shown_variants(
     """The ads and arms of an experiment.
 
     Raises `SettingsError` for an ad or arm that is not there, `AkvError` where an ad lacks a variant or, in a project, its video."""
-    project = source if isinstance(source, Project) else Project(source) if isinstance(source, (str, Path)) else None
-    if project and not project.manifest.is_file():
-        raise AkvError(f'{project.manifest}: there are no variants to show; make them first: akv variants, akv edit, akv assemble')
-    of = read_json(project.manifest) if project else source
-    if not isinstance(of, dict): raise TableError(f'{type(of).__name__} holds no ads; give a project, a manifest, or {{video id: variants}}')
-    of = {safe_id(ad): list(made['variants'] if isinstance(made, dict) else made) for ad, made in of.get('videos', of).items()}
+    project, of = _ads_of(source)
     if not of: raise AkvError('there are no ads to show: the manifest is empty; make variants first: akv variants')
     wanted = list(of) if videos is None else [next((ad for ad in of if id_key(ad) == id_key(video_id)), video_id) for video_id in videos]
     if absent := [ad for ad in wanted if ad not in of]: raise SettingsError(f'no ad {_listed(absent)}; there are {_listed(sorted(of))}')
@@ -153,6 +157,19 @@ def shown_variants(
     lost = [project.relative(project.video(ad, arm)) for ad in sorted(wanted) for arm in arms if not project.video(ad, arm).is_file()] if project else []
     if lost: raise AkvError(f'{len(lost)} videos are not there: {_listed(lost)}; make them (akv edit, akv assemble), or leave out the ad or the arm')
     return sorted(wanted), arms
+
+# %% ../../nbs/evidence/01_design.ipynb #94229490
+def untreated(
+    source,  # as for `shown_variants`
+    videos,  # ids
+    arms,    # names of variants
+)->list:     # a sentence an arm
+    "Which ads a variant leaves as they are, by the manifest."
+    of, said = _ads_of(source)[1], []
+    for arm in (arm for arm in arms if arm != 'baseline'):
+        same = [ad for ad in videos if isinstance(of[ad], dict) and isinstance(of[ad][arm], dict) and of[ad][arm].get('treated') == []]
+        if same: said.append(f'{arm} treats no scene of {_listed(same)}: there it is the baseline under another name.')
+    return said
 
 # %% ../../nbs/evidence/01_design.ipynb #c4aa1480
 def participant_ids(
@@ -290,7 +307,7 @@ def assign(
     rows = pd.DataFrame(rows, columns=columns)
     if design == 'platform': rows = rows.sort_values(['video_id', 'stimulus'], ignore_index=True)
     return Assignment(design, int(seed), ads, arms, ids, rows, key, dict(ads_each=ads_each, weights=share if design == 'platform' else None),
-                      _notes(design, len(ads), arms, len(ids), ads_each))
+                      _notes(design, len(ads), arms, len(ids), ads_each) + untreated(source, ads, arms))
 
 # %% ../../nbs/evidence/01_design.ipynb #ab97dcaa
 def _spread(rows, one, other, every):
@@ -308,7 +325,8 @@ def balance(
     if a.design == 'platform': return pd.DataFrame(columns=['count', 'smallest', 'largest', 'differ', 'allowed', 'even'])
     single = a.settings.get('ads_each') == 1
     positions = range(1, 1 + (1 if single else len(a.videos)))
-    found = {'ad x arm': (*_spread(rows, 'video_id', 'variant', list(product(a.videos, a.arms))), 1)}
+    found = {'viewers of an ad': (int((seen := rows['video_id'].value_counts().reindex(a.videos, fill_value=0)).min()), int(seen.max()), 1)} if single else {}
+    found |= {'ad x arm': (*_spread(rows, 'video_id', 'variant', list(product(a.videos, a.arms))), 1)}
     if a.design == 'within': found['viewer x arm'] = (*_spread(rows, 'participant', 'variant', list(product(a.participants, a.arms))), 1)
     each = rows['variant'].value_counts().reindex(a.arms, fill_value=0)//(1 if a.design == 'within' or single else len(a.videos))
     found['arm' if a.design == 'within' else 'viewers in an arm'] = int(each.min()), int(each.max()), 1
@@ -336,6 +354,17 @@ def sha256_of(
     "SHA-256 of a file's bytes, as `sha256sum` prints it. Raises `OSError` where there is no file."
     with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
+def read_key(
+    project,  # Project
+)->object:    # DataFrame: stimulus, video_id, variant, video, sha256, text; sorted by stimulus
+    "Which stimulus is which variant. Raises `TableError` where there is no key, or it names a stimulus or a cell twice."
+    path = experiment_folder(project)/'key.csv'
+    key = read_table(path, ('stimulus', 'video_id', 'variant', 'video', 'sha256'))
+    for columns in (['stimulus'], ['video_id', 'variant']):
+        if (twice := key.duplicated(columns)).any():
+            raise TableError(f'{path}: {" ".join(key.loc[twice, columns].iloc[0])} is there twice; put the key back as akv wrote it')
+    return key.sort_values('stimulus', ignore_index=True)
+
 def _design(assignment):
     "What design.json holds."
     a = assignment
@@ -349,10 +378,13 @@ def write_assignment(
 )->list:        # the files
     "Write the assignment, the key and design.json; an older assignment is replaced."
     folder, key = experiment_folder(project), assignment.key.copy()
-    paths = [project.video(ad, arm) for ad, arm in zip(key['video_id'], key['variant'])]
-    key['video'] = [project.relative(path) for path in paths]
-    key['sha256'] = [sha256_of(path) if path.is_file() else '' for path in paths]
-    return [write_table(assignment.rows, folder/'assignment.csv'), write_table(key, folder/'key.csv'), write_json(folder/'design.json', _design(assignment))]
+    old = read_key(project) if (folder/'key.csv').is_file() else None
+    if old is None or not old[list(key)].equals(key):            # else the hashes of stimuli that were made stay
+        paths = [project.video(ad, arm) for ad, arm in zip(key['video_id'], key['variant'])]
+        key['video'] = [project.relative(path) for path in paths]
+        key['sha256'] = [sha256_of(path) if path.is_file() else '' for path in paths]
+        write_table(key, folder/'key.csv')
+    return [write_table(assignment.rows, folder/'assignment.csv'), folder/'key.csv', write_json(folder/'design.json', _design(assignment))]
 
 # %% ../../nbs/evidence/01_design.ipynb #ab829406
 def read_assignment(

@@ -397,6 +397,7 @@ def power_curve(
     if goal is not None: axes.axhline(goal, color='#666666', linewidth=1, linestyle=(0, (4, 2)))
     if rows[x].max() > 20 * rows[x].min() > 0: axes.set_xscale('log')
     axes.set_ylim(-.02, 1.02)
+    axes.xaxis.set_major_formatter('{x:,.0f}')
     axes.set_xlabel(words[x], fontsize=8)
     axes.set_ylabel('power', fontsize=8)
     figure.legend(loc='outside right center', fontsize=8, frameon=False)

@@ -258,7 +258,9 @@ def _read_views(table, where, notes, outcomes, lengths):
         try: values = read_numbers(column, where, name, percent=name == 'attention_share')
         except TableError:
             if wanted: raise
-            covariates.append(name); continue
+            if 'participant' in table and (table.groupby('participant')[name].nunique() > 1).any(): notes.append(f'The column {name} holds text that varies within a viewer: not analysed.')
+            else: covariates.append(name)
+            continue
         if np.isnan(values).all(): notes.append(f'The column {name} is empty, and not used.'); continue
         if not wanted and outcomes is not None: covariates.append(name); table[name] = values; continue
         if not wanted:
@@ -455,7 +457,7 @@ def read_outcomes(
     if not len(table): raise TableError(f'{where} has no rows')
     planned = _planned(manifest, key, check)
     if assignment is not None and 'participant' not in assignment: weights, assignment = weights or _shares(assignment, key), None
-    if 'stimulus' in table:
+    if 'stimulus' in table and (key is not None or not {'video_id', 'variant'} <= {*table}):
         table, said = _resolve_stimuli(table, key, where)
         notes += [said + '.'] if said else []
     for name in ('video_id', 'variant'):

@@ -15,7 +15,7 @@ from ..study.files import SettingsError
 from ..study.project import VARIANTS
 from .contrasts import exact_fit, fit_contrast, SMALL
 from .design import planned_contrasts
-from .figures import p_words, power_curve, scale_words
+from .figures import in_words, p_words, power_curve, scale_words
 from .outcomes import Measure
 from .simulated import SIMULATED, viewing_plan
 
@@ -45,14 +45,16 @@ def simulate_counts(
     effects, # [arms] or [ads, arms] log odds against the first arm, which is the baseline
     base:float=.01, # rate of the usual ad in the first arm
     ad_sd:float=.5, # log odds
-    effect_sd:float=.1, # log odds, in every arm but the first
+    effect_sd:float=.1, # log odds: how much the contrast of two arms differs from ad to ad
     spread:float=.4, # standard deviation of the logarithm of the impressions
+    still:bool=False, # whether the first arm has no deviations by ad, and those of the others are as large as effect_sd
 )->tuple: # (events, impressions): [studies, ads, arms]
     "Counts of many studies whose true effects are known."
     effects = np.asarray(effects, float)
     shape = studies, n_videos, effects.shape[-1]
     n = np.maximum(1, np.rint(impressions * np.exp(spread * rng.normal(size=shape) - spread ** 2 / 2)))
-    differs = effect_sd * rng.normal(size=shape) * (np.arange(shape[2]) > 0)
+    by_arm = effect_sd * (np.arange(shape[2]) > 0) if still else effect_sd / math.sqrt(2)
+    differs = by_arm * rng.normal(size=shape)
     eta = math.log(base / (1 - base)) + ad_sd * rng.normal(size=shape[:2])[..., None] + effects + differs
     return rng.binomial(n.astype(np.int64), 1 / (1 + np.exp(-eta))).astype(float), n
 
@@ -179,7 +181,7 @@ class ViewStudy:
         code = {name: np.unique(self.plan[name], return_inverse=True) for name in ('participant', 'video_id', 'variant')}
         (people, viewer), (ads, ad), (arms, arm) = code.values()
         base = {'log odds': lambda v: math.log(v / (1 - v)), 'log seconds': math.log}.get(s['scale'], float)(s['base'])
-        by_ad = np.array([self.effects.get(a, 0.) for a in arms]) + s['effect_sd'] * rng.normal(size=(len(ads), len(arms))) * (arms != 'baseline')
+        by_ad = np.array([self.effects.get(a, 0.) for a in arms]) + s['effect_sd'] / math.sqrt(2) * rng.normal(size=(len(ads), len(arms)))
         y = base + (s['ad_sd'] * rng.normal(size=len(ads)))[ad] + by_ad[ad, arm] + (s['viewer_sd'] * rng.normal(size=len(people)))[viewer]
         y = y + s['noise'] * rng.normal(size=len(y))
         if self.outcome in ('clicks', 'conversions'): y = (rng.random(len(y)) < 1 / (1 + np.exp(-y))).astype(float)
@@ -242,12 +244,14 @@ class Power:
     settings:dict # outcome, form, arms, spreads, alpha, holm, seed ...
     notes:list = field(default_factory=list) # sentences
 
+    def effect_words(self, row): # 'odds ratio 1.20'
+        label, log = scale_words(self.settings['scale'])
+        if row.test == 'equivalence': return f'equivalence within ±{self.settings["margin"]:.3g} ({self.settings["scale"]})'
+        return f'{label} {math.exp(row.effect):.2f}' if log else f'{row.effect:g} {self.settings["scale"]}'
+
     def sentence(self, row=None): # of one row of the table (the first): what a preregistration or a paper says
         r, s = self.table.iloc[0] if row is None else row, self.settings
-        label, log = scale_words(s['scale'])
-        effect = f'{label} {math.exp(r.effect):.2f}' if log else f'{r.effect:g} {s["scale"]}'
-        if r.test == 'equivalence': effect = f'equivalence within ±{s["margin"]:g} ({s["scale"]})'
-        return (f'With {r.n_videos} ads and {r.n_viewers:,} {self.unit}, {r.contrast} ({effect}) is found with a power of {r.power:.2f} '
+        return (f'With {r.n_videos} ads and {r.n_viewers:,} {self.unit}, {in_words(r.contrast)} ({self.effect_words(r)}) is found with a power of {r.power:.2f} '
                 f'[{r.low:.2f}, {r.high:.2f}], by {r.studies:,} simulated studies of {s["outcome"]} tested at {s["alpha"]:g}'
                 f'{" after Holm" if s["holm"] else ""}: {r.model}.')
 
@@ -262,7 +266,9 @@ class Power:
         "The power curve of one contrast."
         t = self.table[self.table.contrast == (contrast or self.table.contrast.iloc[0])]
         x = x or ('n_viewers' if t.n_viewers.nunique() >= t.n_videos.nunique() else 'n_videos')
-        return power_curve(t, x, goal, self.unit, [self.sentence(t.iloc[0]), *self.notes])
+        r, s = t.iloc[0], self.settings
+        what = f'{s["outcome"]}, {in_words(r.contrast)}, {self.effect_words(r)}'.replace('_', ' ')
+        return power_curve(t, x, goal, self.unit, [f'{what[0].upper()}{what[1:]}; {r.studies:,} studies a point, tested at {s["alpha"]:g}{" after Holm" if s["holm"] else ""}.', f'{r.model}.', *self.notes])
 
     def _repr_html_(self): return self.table.drop(columns=['model', 'failed']).to_html(index=False, float_format='{:.3f}'.format)
 
