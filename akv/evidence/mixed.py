@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['ModelError', 'Effect', 'Estimate', 't_estimate', 'Crossed', 'LinearCriterion', 'LogisticCriterion', 'minimise',
-           'separated', 'MixedFit', 'robust', 'check_model', 'fit_mixed', 'mixed_model']
+           'separated', 'MixedFit', 'check_model', 'fit_mixed', 'mixed_model']
 
 # %% ../../nbs/evidence/09_mixed.ipynb #ab1e2fc7
 from dataclasses import dataclass, field, replace
 import numpy as np
+from fastcore.basics import patch
 from ..study.files import AkvError, SettingsError
 
 # %% ../../nbs/evidence/09_mixed.ipynb #07d6d48a
@@ -345,6 +346,7 @@ class MixedFit:
         return float(2 * (L @ self.cov @ L) ** 2 / (2 * g ** 2 / values[keep]).sum())
 
 # %% ../../nbs/evidence/09_mixed.ipynb #83caedef
+@patch
 def robust(
     self:MixedFit,
     L, # as in `MixedFit.contrast`
@@ -377,11 +379,17 @@ def robust(
     g = np.linalg.solve(pulled, g[:, :, None])[:, :, 0]
     return replace(self, cov=C @ (g.T @ g) @ C, information=None).contrast(L, df, level)
 
-MixedFit.robust = robust
-
 # %% ../../nbs/evidence/09_mixed.ipynb #45d68cad
-def check_model(y, X, names, effects, family, trials, weights):
-    "Raise `ModelError` where data and model cannot go together: what was found, and what to do."
+def check_model(
+    y, # [n] outcome
+    X, # [n, p] fixed effects
+    names:list, # of these
+    effects:list, # `Effect`s
+    family:str,
+    trials, # [n]
+    weights, # [n]
+):
+    "Raise `ModelError` where data and model cannot go together."
     n, p = X.shape
     if family not in ('gaussian', 'binomial'): raise SettingsError(f'family {family!r}: there are gaussian and binomial')
     if not effects: raise ModelError('no random effect: ads (and viewers) differ, name them as effects')
@@ -409,7 +417,17 @@ def check_model(y, X, names, effects, family, trials, weights):
         raise ModelError(f'{"none" if y.sum() == 0 else "each"} of the {trials.sum():.0f} trials is a success: there are no odds to compare')
 
 # %% ../../nbs/evidence/09_mixed.ipynb #1720bb84
-def fit_mixed(y, Xv, names, effects, binomial, trials, weights, reml): # what `mixed_model` does with data that were checked
+def fit_mixed(
+    y, # [n]
+    Xv, # [n, p] fixed effects
+    names:list, # of these
+    effects:list, # `Effect`s
+    binomial:bool,
+    trials, # [n]
+    weights, # [n]
+    reml:bool,
+)->MixedFit:
+    "What `mixed_model` does with data that were checked. Raises `LinAlgError` where numbers run out."
     n, p = Xv.shape
     notes, model = [], ('mixed logistic model, Laplace' if binomial else f'linear mixed model, {"REML" if reml else "maximum likelihood"}')
     if binomial:

@@ -144,6 +144,7 @@ class Measure:
     kind:str # 'count' (events of trials), 'binary' (0 or 1 a view), 'time' (seconds), 'rating', 'share' (0 to 1), 'rate' (a proportion of nobody knows how many)
     column:str # events, or the value
     of:str = '' # trials: impressions or clicks; '' where there are none
+    scale:str = '' # on which it is analysed, such as 'log odds'; '': told by the rows
     @property
     def words(self): return self.name.replace('_', ' ')
 
@@ -187,7 +188,7 @@ def _read_counts(table, where, notes, conversions, watch, lengths):
         if above.any():
             i = np.flatnonzero(above)[0]
             cure = '; count them per impression (conversions="impressions")' if whole == 'clicks' else ''
-            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:g} of {table[whole].iloc[i]:g}); correct it{cure}')
+            raise TableError(f'{where}: {part} above {whole} in {_rows(above)} ({table[part].iloc[i]:.0f} of {table[whole].iloc[i]:.0f}); correct it{cure}')
     if 'watch_time' in table:
         table['watch_time'] = read_numbers(table.watch_time, where, 'watch_time')
         if (table.watch_time < 0).any(): raise TableError(f'{where}: watch_time is below 0 in {_rows(table.watch_time < 0)}; correct it')
@@ -278,7 +279,7 @@ def _read_views(table, where, notes, outcomes, lengths):
     for m in measures:
         if (gone := int(table[m.column].isna().sum())): notes.append(f'{m.words}: {gone} of {len(table)} views have none, and are left out of its analysis.')
     if 'length_s' in table: table['length_s'] = read_numbers(table.length_s, where, 'length_s')
-    elif lengths: table['length_s'] = table.video_id.map({v: float(s) for v, s in lengths.items()})
+    elif lengths: table['length_s'] = table.video_id.map(id_key).map({id_key(v): float(s) for v, s in lengths.items()})
     if 'watch_time' in table: _check_times(table, where, notes)
     if 'position' in table:
         whole = table.position.map(whole_number)
@@ -489,6 +490,11 @@ def read_outcomes(
         if assignment is not None and 'participant' in table: table, attendance = _as_assigned(table, _columns(assignment, 'the assignment'), key, notes)
     if outcomes is not None and (missing := [n for n in outcomes if n not in {m.column for m in measures} | {m.name for m in measures}]):
         raise TableError(f'{where}: no outcome {missing[0]}; found {", ".join(m.name for m in measures)}')
+    idle = {'watch': watch is not None and not (form == 'counts' and 'watch_time' in table), 'weights': weights is not None and form == 'rates',
+            'conversions': conversions == 'clicks' and not (form == 'counts' and any(m.column == 'conversions' for m in measures)),
+            'assignment': assignment is not None and not (form == 'views' and 'participant' in table)}
+    notes += [f'{name} was given and has no effect on a table of this kind.' for name, said in idle.items() if said]
+    if unknown := set(map(id_key, lengths)) - set(map(id_key, table.video_id)): notes.append(f'lengths are given for {", ".join(sorted(unknown)[:3])}, of which the table has no rows.')
     if not measures: raise TableError(f'{where} has no outcome (found: {", ".join(map(str, table.columns))}): add impressions and clicks, or clicked, watch_time, a rating')
     if outcomes is not None: measures = [m for m in measures if m.name in outcomes or m.column in outcomes]
     out = Outcomes(table.reset_index(drop=True), form, measures, notes, planned=planned)
