@@ -89,7 +89,7 @@ def test_the_sidebar_lists_every_page_once():
 
 # what stands where in the sidebar: a newcomer's pages, the chain, the workshops as they use each other, the benchmarks
 PLACES = ['index.ipynb', 'tutorials', 'limits.ipynb', 'glossary.ipynb', 'chain', 'study', 'media', 'sources', 'diffusion',
-          'editors', 'carry', 'ui', 'benchmarks']
+          'editors', 'carry', 'evidence', 'ui', 'benchmarks']
 
 
 def test_the_sidebar_follows_the_folders():

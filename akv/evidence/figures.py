@@ -24,7 +24,12 @@ def new_figure(
     "A figure with axes that have no upper and right frame; a notebook shows it at 60 dots per inch."
     from matplotlib.figure import Figure
     class Shown(Figure):
-        def _repr_png_(self): return figure_bytes(self, 'png', dpi=60)
+        def _ipython_display_(self): # of few colours: a notebook stores a third of the bytes
+            from IPython.display import display, Image
+            from PIL import Image as picture
+            small = io.BytesIO()
+            picture.open(io.BytesIO(figure_bytes(self, 'png', dpi=60))).convert('RGB').quantize(64, method=1, dither=0).save(small, 'PNG', optimize=True)
+            display(Image(small.getvalue()))
     figure = Shown(figsize=(width, height), layout='constrained')
     axes = figure.subplots(1, panels, sharey=panels > 1, **kwargs)
     for a in np.atleast_1d(axes):
@@ -208,7 +213,7 @@ def sorted_by_chance(
 
 # %% ../../nbs/evidence/13_figures.ipynb #1ada8518
 def stimulus_plot(
-    ads, # DataFrame: contrast, video_id, estimate, se, low, high, alone, alone_low, alone_high
+    ads, # DataFrame: contrast, video_id, estimate, se, low, high, alone, alone_low, alone_high; apart (p that it differs from the others) where known
     contrast:str, # such as 'full_boost - baseline'
     contrasts=None, # DataFrame as for `forest_plot`: the mean over ads, its interval, scale and model
     outcome:str=None, # where the tables have several
@@ -238,13 +243,15 @@ def stimulus_plot(
     _effect_axes(left, scale, f'{what}, ad by ad' if what else 'effect, ad by ad', np.r_[span.ravel(), low, high], wide=False)
     _effect_axes(right, scale, 'mean without this ad', np.r_[rows[['alone_low', 'alone_high']].to_numpy(float).ravel(), centre], wide=False)
     if mean is not None: right.axvspan(*np.clip([mean.low, mean.high], *right.get_xlim()), color='#D55E00', alpha=.12, linewidth=0, zorder=0)
-    left.set_yticks(y, [short_words(v) for v in rows.video_id],
+    stands = rows['apart'].to_numpy(float) < .05 if 'apart' in rows else np.zeros(len(rows), bool)
+    left.set_yticks(y, [short_words(v) + ' *' * bool(star) for v, star in zip(rows.video_id, stands)],
                     fontsize=7 if len(rows) < 40 else 5)
     left.set_ylim(-.8, len(rows) - .2)
     left.set_title(in_words(contrast), fontsize=9, loc='left')
     right.tick_params(axis='y', length=0)
     footer(figure, 'Dashed: the mean over ads' + (', right with its 95 % interval' if mean is not None else '')
-           + '. Grey: where 95 % of sorted estimates lie if all ads share one effect. Lines: 95 % intervals.',
+           + '. Grey: where 95 % of sorted estimates lie if all ads share one effect. Lines: 95 % intervals.'
+           + (' Star: differs from the other ads, p (Holm over ads) < .05.' if stands.any() else ''),
            mean.model if mean is not None else '')
     return figure
 
