@@ -195,7 +195,7 @@ class ViewStudy:
         code = {name: np.unique(self.plan[name], return_inverse=True) for name in ('participant', 'video_id', 'variant')}
         (people, viewer), (ads, ad), (arms, arm) = code.values()
         base = {'log odds': lambda v: math.log(v / (1 - v)), 'log seconds': math.log}.get(s['scale'], float)(s['base'])
-        by_ad = np.array([self.effects.get(a, 0.) for a in arms]) + s['effect_sd'] / math.sqrt(2) * rng.normal(size=(len(ads), len(arms)))
+        by_ad = np.array([self.effects.get(a, 0.) for a in arms]) + s['effect_sd'] * rng.normal(size=(len(ads), len(arms))) * (arms != 'baseline')
         y = base + (s['ad_sd'] * rng.normal(size=len(ads)))[ad] + by_ad[ad, arm] + (s['viewer_sd'] * rng.normal(size=len(people)))[viewer]
         y = y + s['noise'] * rng.normal(size=len(y))
         if self.outcome in ('clicks', 'conversions'): y = (rng.random(len(y)) < 1 / (1 + np.exp(-y))).astype(float)
@@ -467,7 +467,7 @@ def count_study(sequence, simulations, ads, impressions, arms, pairs, effects, s
     "The tests of many studies of counts."
     first = 'baseline' if 'baseline' in arms else arms[0]
     order = [first, *(a for a in arms if a != first)]
-    k, n = simulate_counts(np.random.default_rng(sequence), simulations, ads, impressions, [effects.get(a, 0.) for a in order], s['base'], s['ad_sd'], s['effect_sd'], spread)
+    k, n = simulate_counts(np.random.default_rng(sequence), simulations, ads, impressions, [effects.get(a, 0.) for a in order], s['base'], s['ad_sd'], s['effect_sd'], spread, still=True)
     found = [count_tests(*(v[:, :, [order.index(reference), order.index(arm)]] for v in (k, n))) for arm, reference in pairs]
     model = 'mixed logistic regression (Laplace), random effects of ad and of effect by ad, ad-clustered standard errors (Mancl-DeRouen), t with ads - 1 df'
     words = [model + (f'; exact method in {f["exact"].mean():.0%} of studies' if f['exact'].any() else '') for f in found]
