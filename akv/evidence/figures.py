@@ -25,7 +25,8 @@ def new_figure(
     from matplotlib.figure import Figure
     class Shown(Figure):
         def _ipython_display_(self): # of few colours: a notebook stores a third of the bytes
-            from IPython.display import display, Image
+            try: from IPython.display import display, Image
+            except ImportError: return # whoever calls this has it; nobody else needs it
             from PIL import Image as picture
             small = io.BytesIO()
             picture.open(io.BytesIO(figure_bytes(self, 'png', dpi=60))).convert('RGB').quantize(64, method=1, dither=0).save(small, 'PNG', optimize=True)
