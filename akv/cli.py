@@ -9,154 +9,7 @@ __all__ = ['make_parser', 'main']
 import argparse, glob, logging, os, re, sys, textwrap
 from dataclasses import dataclass
 import akv
-
-# %% ../nbs/20_cli.ipynb #d94ab221
-class _Option:
-    "An option of the command line."
-    def __init__(self, *flags,
-        setting='', # the setting that it changes, such as 'editing.editor'
-        needs='',   # a setting without which it has no effect, such as 'editing.editor=controlnet'
-        **keywords, # for argparse
-    ):
-        self.flags, self.setting, self.needs, self.keywords = flags, setting, needs, keywords
-
-_OPTIONS = dict(
-    # which project, which videos
-    output=_Option('--output', '-o', metavar='DIR', default='.',
-                   help='the project folder, which holds data/ and outputs/ (default: here)'),
-    demo=_Option('--output', '-o', metavar='DIR', dest='output', default='akv-demo',
-                 help='the project folder (default: akv-demo)'),
-    folder=_Option('folder', metavar='DIR', nargs='?', default='.', help='the project folder (default: here)'),
-    videos=_Option('videos', metavar='VIDEO', nargs='*', help='video files; none: all videos of the project'),
-    clips=_Option('videos', metavar='VIDEO', nargs='+', help='video files'),
-    ids=_Option('ids', metavar='ID', nargs='*', help='ids of videos; none: all of the project'),
-    id=_Option('--id', metavar='ID', action='append',
-               help='an id in place of the file name; once for each video, in their order'),
-    settings=_Option('--settings', metavar='FILE',
-                     help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
-    # where the product is
-    keyword=_Option('--keyword', '-k', metavar='WORD', action='append',
-                    help='the product; once for all videos, or once for each in their order'),
-    box=_Option('--box', metavar='X,Y,WIDTH,HEIGHT[@FRAME]',
-                help='box around the product, pixels, for a clip of one scene: in the scene image, which is the middle '
-                     'frame, or in another, such as 62,50,60,90@0 for the first frame and 62,50,60,90@1.5s for 1.5 seconds in'),
-    clicks=_Option('--click', metavar='X,Y[@FRAME]', action='append',
-                   help='a point on the product, pixels, in the scene image or in another frame, as with --box; beside it or '
-                        'alone; X,Y,not for a point on something else; as often as is needed'),
-    boxes=_Option('--boxes', metavar='FILE',
-                  help='table of boxes: video_id,scene_number,frame,x,y,width,height,kind (an empty frame is that of '
-                       'the scene image; kind is product or not; a row of width 0 and height 0 is a click); corners are '
-                       'called xmin,ymin,xmax,ymax in place of x,y,width,height'),
-    masks=_Option('--masks', metavar='DIR',
-                  help='masks made elsewhere: DIR/ID/scene_1.png, white or in one colour where the product is, or files '
-                       'of LabelMe, CVAT or COCO'),
-    area=_Option('--area', metavar='NAME',
-                 help='what --masks DIR holds is no product but an area beside it, such as the face or the text: '
-                      '`akv check` measures its share of attention, and nothing is edited there'),
-    mask_label=_Option('--mask-label', setting='keywords.mask_label', metavar='LABEL',
-                       help='the product among several labels of the masks: a number, a colour (#800000) or a name; '
-                            'several with commas between'),
-    mask_source=_Option('--mask-source', setting='keywords.source', choices=('given', 'clipseg', 'sam2'),
-                        help='where masks come from: given (boxes, clicks or masks), clipseg, which looks for the '
-                             'keyword, or sam2: SAM 2 outlines and follows what boxes, clicks, masks or else the '
-                             'keyword point at; without, as the settings say'),
-    mask_model=_Option('--mask-model', setting='keywords.clipseg_model', needs='keywords.source=clipseg or sam2',
-                       metavar='NAME', help='CLIPSeg, or with sam2 SAM 2: a hub name or a folder; without, as the '
-                                            'settings say'),
-    # where viewers look
-    attention=_Option('--attention', metavar='DIR',
-                      help='finished attention heatmaps: DIR/ID/ID-Scene-001.png, grey, or coloured with a known colour '
-                           'map; without, they are predicted'),
-    colour_map=_Option('--colour-map', setting='attention.colour_map', metavar='NAME',
-                       help='the colour map of coloured heatmaps, such as jet, viridis_r or "jet bgr" (red and blue '
-                            'exchanged); without, it is recognised'),
-    attention_source=_Option('--attention-source', setting='attention.source',
-                             choices=('model', 'fixations', 'ratings', 'llava'),
-                             help="where heatmaps come from: model (predicted by akv's), fixations (eye tracking), "
-                                  'ratings (of the patches that `akv patches` wrote), or llava, which rates them; '
-                                  'without, what is given says it, else the settings'),
-    attention_model=_Option('--attention-model', setting='attention.model', metavar='NAME',
-                            help="the attention model that edits follow and that predicts heatmaps: akv (the package's), akv-moving (edits follow its model for moving pictures, too), "
-                                 'PACKAGE.MODULE:FUNCTION (yours; it is imported and run), or a .safetensors file; without, as '
-                                 'the settings say'),
-    witnesses=_Option('--witness', setting='attention.witnesses', metavar='NAME', action='append',
-                      help='a further model that the check asks what it sees, named as for --attention-model; as often as is '
-                           'needed; without, as the settings say'),
-    fixations=_Option('--fixations', metavar='FILE', action='append',
-                      help='eye tracking: an export of Tobii, EyeLink (fixation report or .asc), Gazepoint, SMI or '
-                           'Pupil, or a table (.csv, '
-                           '.tsv, .txt, .xlsx); once for each file, or a folder of them'),
-    gaze_format=_Option('--format', metavar='NAME', choices=('tobii', 'eyelink', 'asc', 'gazepoint', 'smi', 'pupil',
-                                                             'plain'),
-                        help='whose export it is: tobii, eyelink, asc, gazepoint, smi, pupil or plain; without, by '
-                             'its header'),
-    units=_Option('--units', choices=('pixels', 'fractions', 'percent', 'degrees'),
-                  help='what x and y of a table are: pixels, fractions (0 to 1), percent or degrees; without, by name '
-                       'or value'),
-    time_units=_Option('--time-units', choices=('s', 'ms', 'us', 'ns'), help='the clock of starts in a table: s, ms, '
-                       'us or ns; without, by name or value'),
-    duration_units=_Option('--duration-units', choices=('s', 'ms', 'us', 'ns'),
-                           help='the clock of durations, if it is another'),
-    frame=_Option('--frame', choices=('picture', 'screen'),
-                  help='what x and y of a table refer to: the picture or the screen (default: the screen if --screen '
-                       'is given)'),
-    origin=_Option('--origin', choices=('top-left', 'bottom-left', 'centre', 'centre-up'),
-                   help='where x and y of a table are 0: top-left (default), bottom-left (y up), centre, or centre-up '
-                        '(y up)'),
-    stimuli=_Option('--stimuli', metavar='NAME=WHAT', action='append',
-                    help='what a stimulus of another name is: NAME=video, NAME=2 (scene 2) or NAME=ID, as often as is '
-                         'needed; or video or 2 '
-                         'alone, for all the fixations'),
-    samples=_Option('--samples', metavar='SPREAD', type=float,
-                    help='for raw samples of gaze: the largest spread of a fixation, about a degree, in the units of '
-                         'x and y'),
-    max_lost=_Option('--max-lost', metavar='SHARE', type=float,
-                     help='share of the fixations that may fall off the picture, 0 to 1 (default: 0.2); with more, no '
-                          'map is made'),
-    distance=_Option('--distance-cm', metavar='CM', type=float, help='from the eyes to that screen, centimetres: how '
-                     'large a degree is'),
-    screen_cm=_Option('--screen-cm', metavar='CM', type=float, help='how wide that screen is, centimetres'),
-    columns=_Option('--columns', metavar='A=B,...',
-                    help='for a table of another kind, what its columns are called: '
-                         'stimulus=image,subject=viewer,x=x,y=y,duration=ms'),
-    screen=_Option('--screen', metavar='WIDTHxHEIGHT', help='the screen that gaze was recorded on, pixels'),
-    picture=_Option('--picture', metavar='X,Y,WIDTH,HEIGHT', help='where on that screen the ad was shown, pixels'),
-    ratings=_Option('--ratings', metavar='FILE', help='ratings of patches: a table patch,rater,score (1 to 6)'),
-    rater_model=_Option('--rater-model', setting='attention.rater_model', needs='attention.source=llava',
-                        metavar='NAME', help='LLaVA: a hub name or a folder; without, as the settings say'),
-    adapter=_Option('--adapter', setting='attention.rater_adapter', needs='attention.source=llava', metavar='DIR',
-                    help='a fine-tuned adapter for LLaVA (peft)'),
-    ground=_Option('--ground', choices=('transparent', 'grey'), default='transparent',
-                   help='what lies around the round patches (default: transparent)'),
-    # who edits, and what is shown
-    editor=_Option('--editor', setting='editing.editor', choices=('photometric', 'controlnet'),
-                   help='who edits: photometric (light, colour, detail) or controlnet (diffusion); without, as the '
-                        'settings say'),
-    diffusion_model=_Option('--diffusion-model', setting='model.sd_model_name', needs='editing.editor=controlnet',
-                            metavar='NAME',
-                            help='Stable Diffusion: a hub name, a folder, a checkpoint file, or akv-tiny, the small '
-                                 'stand-in that akv carries; without, as the settings say'),
-    alphas=_Option('--alphas', metavar='A,B,...',
-                   help='odds multipliers to try, above 0 (default: 0.5,0.65,0.8,0.9,1.1,1.25,1.5,2)'),
-    heatmaps=_Option('--heatmaps', action='store_true', help='lay over each picture where the attention model looks'),
-    # training
-    epochs=_Option('--epochs', setting='training.num_epochs', metavar='N', type=int,
-                   help='passes over the scenes; without, as the settings say'),
-    steps=_Option('--steps', setting='training.max_steps', metavar='N', type=int, help='stop after N optimiser steps'),
-    fresh=_Option('--fresh', setting='training.fresh', action='store_true',
-                  help="start from a new ControlNet instead of the model's own"),
-)
-
-# %% ../nbs/20_cli.ipynb #2842fedd
-_GAZE = ('fixations', 'columns', 'screen', 'picture', 'gaze_format', 'units', 'time_units', 'duration_units', 'frame',
-         'origin', 'stimuli', 'samples',
-         'max_lost', 'distance', 'screen_cm')      # eye tracking, and how it is read
-_GAZE_EXAMPLES = """  akv attention clip --fixations result --screen 1680x1050        (a folder, a file for each viewer)
-  akv attention clip --fixations P01.asc --fixations P02.asc      (once for each file; EyeLink)
-  akv attention clip --fixations gaze.csv --screen 1920x1080 --picture 320,180,1280,720     (pixels of the screen)
-  akv attention clip --fixations gaze.xlsx --units percent --origin bottom-left --stimuli "Video 7=video"
-  akv attention clip --fixations samples.csv --samples 40         (raw gaze)
-  akv attention clip --attention heatmaps"""
+from .ui.options import GAZE, GAZE_EXAMPLES, OPTIONS
 
 # %% ../nbs/20_cli.ipynb #64c4ebf7
 @dataclass
@@ -165,8 +18,8 @@ class _Command:
     name:str
     summary:str      # for the list of commands
     example:str
-    options:tuple    # names in _OPTIONS
-    short:dict       # {a short flag, without its dashes: the name in _OPTIONS of the option it stands for}
+    options:tuple    # names in OPTIONS
+    short:dict       # {a short flag, without its dashes: the name in OPTIONS of the option it stands for}
     work:object      # called with the parsed arguments, returns the exit code
 
 _COMMANDS = {}
@@ -197,7 +50,7 @@ def make_parser()->argparse.ArgumentParser:
                                   description='\n\n'.join(textwrap.fill(part, 100) for part in paragraphs),
                                   epilog=f"example:\n  {c.example}")
         for name in c.options:
-            option = _OPTIONS[name]
+            option = OPTIONS[name]
             short = [f'--{flag}' for flag, known in c.short.items() if known == name]
             dest = dict(dest=name) if option.flags[0].startswith('--') else {}
             sub.add_argument(*short, *option.flags, **dest | option.keywords)
@@ -306,24 +159,24 @@ def main(
 def _settings(args):
     "What --settings names, with what the command line changes in it; None where it says nothing of settings."
     named = getattr(args, 'settings', None)
-    given = {name: value for name, option in _OPTIONS.items() if option.setting
+    given = {name: value for name, option in OPTIONS.items() if option.setting
              and (value := getattr(args, name, None)) is not None and value is not False}
     if not given: return named
     settings = project_settings(Project(args.output), named).model_copy(deep=True)
     for name, value in given.items():
-        section, key = _OPTIONS[name].setting.split('.')
+        section, key = OPTIONS[name].setting.split('.')
         if name == 'mask_model' and settings.keywords.source == 'sam2': key = 'sam2_model'
         try: setattr(getattr(settings, section), key, value)
         except ValidationError as error:
             raise SettingsError(f"{section}.{key}: {error.errors()[0]['msg'].removeprefix('Value error, ')}, found {value!r}") from None
-    choosers = {option.setting: option.flags[0] for name, option in _OPTIONS.items()
+    choosers = {option.setting: option.flags[0] for name, option in OPTIONS.items()
                 if option.setting and hasattr(args, name)}
     for name in given:
-        setting, _, wanted = _OPTIONS[name].needs.partition('=')
+        setting, _, wanted = OPTIONS[name].needs.partition('=')
         if setting not in choosers: continue        # this command does not choose there
         section, key = setting.split('.')
         if (found := getattr(getattr(settings, section), key)) not in wanted.split(' or '):
-            raise SettingsError(f"{_OPTIONS[name].flags[0]} has no effect while {setting} is {found}; "
+            raise SettingsError(f"{OPTIONS[name].flags[0]} has no effect while {setting} is {found}; "
                                 f"add {choosers[setting]} {wanted}, or leave it out")
     return settings
 
@@ -357,12 +210,12 @@ def _inputs(args):
     columns, screen, picture, distance, screen_cm = (getattr(args, name, None)
                                                      for name in ('columns', 'screen', 'picture', 'distance',
                                                          'screen_cm'))
-    for name in _GAZE[1:]:
+    for name in GAZE[1:]:
         if getattr(args, name, None) is not None and found['fixations'] is None:
-            raise AkvError(f"{_OPTIONS[name].flags[0]} says how to read eye tracking; give --fixations FILE, too")
+            raise AkvError(f"{OPTIONS[name].flags[0]} says how to read eye tracking; give --fixations FILE, too")
     for name, files in dict(mask_label='masks', colour_map='attention').items():
         if getattr(args, name, None) is not None and found[files] is None:
-            raise AkvError(f"{_OPTIONS[name].flags[0]} says how to read what --{files} DIR holds; give that, too")
+            raise AkvError(f"{OPTIONS[name].flags[0]} says how to read what --{files} DIR holds; give that, too")
     reading = _gaze_reading(args)
     for chosen, flag, files in ((getattr(args, 'mask_source', None), '--mask-source',
                                  ('box', 'clicks', 'boxes', 'masks')),
@@ -370,7 +223,7 @@ def _inputs(args):
                                  ('attention', 'fixations', 'ratings'))):
         for name in files:
             if chosen not in (None, 'given', 'sam2', name) and found[name] is not None:
-                raise AkvError(f"{flag} {chosen} and {_OPTIONS[name].flags[0]} were given; give one of them")
+                raise AkvError(f"{flag} {chosen} and {OPTIONS[name].flags[0]} were given; give one of them")
     if columns is not None:
         pairs = [pair.partition('=') for pair in columns.split(',')]
         if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
@@ -411,7 +264,7 @@ def _outcome(result):
 @_command('everything: from clips to seven variants, the check and the report',
           'akv run clip.mp4 --keyword sneakers --box 210,480,300,260 --output my_ads',
           'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model',
-          'attention', 'colour_map', 'attention_source', *_GAZE, 'ratings', 'rater_model', 'adapter', 'attention_model',
+          'attention', 'colour_map', 'attention_source', *GAZE, 'ratings', 'rater_model', 'adapter', 'attention_model',
           'witnesses', 'editor', 'diffusion_model',
           'settings', 'id', 'output', model='diffusion_model')
 def _run_chain(args):
@@ -510,7 +363,7 @@ def _scenes(args):
 # %% ../nbs/20_cli.ipynb #4e7ba732
 def _take_area(args):
     "What `akv masks --area NAME --masks DIR` does."
-    idle = [_OPTIONS[name].flags[0] for name in ('keyword', 'box', 'clicks', 'boxes', 'mask_source', 'mask_model') if getattr(args, name)]
+    idle = [OPTIONS[name].flags[0] for name in ('keyword', 'box', 'clicks', 'boxes', 'mask_source', 'mask_model') if getattr(args, name)]
     if idle: raise AkvError(f"{idle[0]} is about the product; with --area give --masks DIR alone")
     if args.masks is None: raise AkvError(f"--area {args.area} says what --masks DIR holds; give that, too")
     chain = _chain(args, keep=False)      # a label is that of these masks, not the product's
@@ -564,8 +417,8 @@ def _patches(args):
 
 # %% ../nbs/20_cli.ipynb #ed2447fd
 @_command('where viewers look, in every scene image',
-          'akv attention --source fixations --fixations tobii.tsv --output my_ads\n' + _GAZE_EXAMPLES,
-          'ids', 'attention_source', 'attention', 'colour_map', *_GAZE, 'ratings', 'rater_model', 'adapter',
+          'akv attention --source fixations --fixations tobii.tsv --output my_ads\n' + GAZE_EXAMPLES,
+          'ids', 'attention_source', 'attention', 'colour_map', *GAZE, 'ratings', 'rater_model', 'adapter',
           'attention_model', 'settings', 'output',
           source='attention_source', model='rater_model')
 def _attention(args):
@@ -694,6 +547,213 @@ def _report(args):
     if not chain.project.manipulation_check.is_file():
         raise AkvError(f"{chain.project.manipulation_check}: nothing was measured yet; run `akv check` first")
     print(make_report(chain.project, chain.settings, again=True)[0])
+    return 0
+
+# %% ../nbs/20_cli.ipynb #2d8e1629
+def _listed(text): return [part.strip() for part in text.split(',') if part.strip()] if text is not None else None
+
+def _whole(text, flag): # whole numbers: one, a list of several, or None
+    if text is None: return None
+    try: found = [int(part.replace('_', '')) for part in _listed(text)]
+    except ValueError: found = []
+    if not found: raise AkvError(f"{flag} {text}: expected whole numbers, such as 20 or 10,20,40")
+    return found[0] if len(found) == 1 else found
+
+def _named(texts, flag, alone=False): # {name: number}; a number where one stands alone and may
+    if not texts: return None
+    found = {}
+    for part in (part for text in texts for part in _listed(text)):
+        name, equals, value = part.rpartition('=')
+        try: value = float(value)
+        except ValueError: value = None
+        if value is None or equals and not name.strip() or not (equals or alone) or name.strip() in found:
+            raise AkvError(f"{flag} {' '.join(texts)}: expected {'VALUE or ' if alone else ''}NAME=VALUE, once for each name, such as {'1.1 or ' if alone else ''}rating=0.3")
+        found[name.strip()] = value
+    if '' in found and len(found) > 1: raise AkvError(f"{flag} {' '.join(texts)}: with several values each needs its name, NAME=VALUE")
+    return found.get('', found)
+
+def _given(**options): return {name: value for name, value in options.items() if value is not None and value is not False}
+
+# %% ../nbs/20_cli.ipynb #49f72b1d
+@_command('who sees which ad in which variant', 'akv assign --participants 60 --output my_ads\n  akv assign --design platform --arms baseline,full_boost,placebo --weights baseline=2,full_boost=1,placebo=1',
+          'ids', 'participants', 'design', 'arms', 'ads_each', 'weights', 'seed', 'playback', 'plan', 'margin', 'certificate', 'private_key', 'detail', 'edited_as', 'anew', 'output')
+def _assign(args):
+    """Write outputs/experiment: assignment.csv, which says who sees what, balanced over ads, variants, viewers and positions; stimuli/ with the
+    videos under names that tell nothing; key.csv, which says what they are, and is to be kept away from whoever runs sessions; preregistration.md, a draft
+    with the doses that were delivered; and beside every stimulus a file that discloses what was done to it.
+
+    A second call with more participants continues the table. Each outcome of --plan goes into the preregistration with its model."""
+    from akv.experiment import Playback, prepare_experiment
+    people = args.participants
+    if people is not None:
+        if os.path.isfile(people):
+            with open(people, encoding='utf-8-sig') as file: people = [line.strip() for line in file if line.strip()]
+        else: people = _whole(people, '--participants')
+        if people == []: raise AkvError(f"--participants {args.participants}: no codes in that file, one a line")
+    plan = {}
+    for text in args.plan or ():
+        name, _, kind = text.partition('=')
+        if not name.strip() or not kind.strip(): raise AkvError(f"--plan {text}: expected NAME=KIND, such as clicks=count or liking=rating")
+        plan[name.strip()] = kind.strip()
+    for name in ('detail',):
+        if getattr(args, name) is not None and args.certificate is None: raise AkvError(f"--{name} says what a signed stimulus tells; give --certificate and --private-key, too")
+    project = Project(args.output)
+    clear_leftovers(project.root)
+    ready = prepare_experiment(project, people, Playback() if args.playback else None, plan or None, _named(args.margin, '--margin', True), args.certificate, args.private_key,
+                               args.detail or 'blinded', args.edited_as, args.anew, _counted(), **_given(
+                                   design=args.design, arms=_listed(args.arms), videos=args.ids or None, ads_each=args.ads_each, weights=_named(args.weights and [args.weights], '--weights'),
+                                   seed=args.seed))
+    made, folder = ready.assignment, project.outputs/'experiment'
+    who = f"{len(made.participants)} participants, " if len(made.participants) else ''
+    print(f"{who}{len(made.videos)} ads, {len(made.arms)} variants ({', '.join(made.arms)}); {len(ready.stimuli)} stimuli, {ready.signed} of them signed\n")
+    for what, name in (('who sees what', 'assignment.csv'), ('the videos', 'stimuli'), ('the key', 'key.csv'), ('to register', 'preregistration.md')):
+        print(f"{what:<14}{folder/name}")
+    print(f"\nkey.csv and design.json say which stimulus is which: keep them away from whoever runs sessions.\n{len(ready.blanks)} blanks of the preregistration are yours to fill in."
+          if ready.blanks else '\nkey.csv and design.json say which stimulus is which: keep them away from whoever runs sessions.')
+    return 0
+
+def _counted(): # progress of a step that tells how many of how many
+    if not _bars(): return None
+    from tqdm.auto import tqdm
+    bar = tqdm(unit='stimulus', leave=False)
+    def tell(done, of, name=''): bar.total, bar.n = of, done; bar.refresh(); done == of and bar.close()
+    return tell
+
+# %% ../nbs/20_cli.ipynb #9b7b427d
+@_command('the experiment for PsychoPy, jsPsych and others', 'akv export jspsych --output my_ads\n  akv export --serve --output my_ads        (jsPsych on this machine, with its data)\n  akv export psychopy areas --output my_ads',
+          'programs', 'questions', 'title', 'skip_after', 'button', 'silent', 'jspsych', 'media_url', 'save_url', 'finish_url', 'screen', 'picture', 'tolerance', 'preflight', 'serve', 'output')
+def _export(args):
+    """Write outputs/experiment/PROGRAM for each program named: a page for jsPsych, a script and conditions for PsychoPy, tables for lab.js, Gorilla and
+    Qualtrics; or, as areas, where the product, the placebo's region and the rest are in every frame, for gaze software. `akv assign` comes before.
+
+    --preflight opens every export that is there and plays it. --serve shows jsPsych's page to a browser of this machine and puts the sessions into
+    outputs/experiment/sessions, where `akv analyze` finds them."""
+    from akv.experiment import export_experiment, preflight
+    from akv.evidence.served import serve
+    project = Project(args.output)
+    if not (args.programs or args.preflight or args.serve is not None):
+        raise AkvError("name a program to export to, or --preflight or --serve; `akv export --help` has them")
+    placement = None
+    if args.screen is not None or args.picture is not None: placement = _inputs(argparse.Namespace(screen=args.screen, picture=args.picture, fixations='there'))['placement']
+    options = _given(questions=args.questions, title=args.title, skip_after_s=args.skip_after, button=args.button, sound=None if not args.silent else 0, jspsych=args.jspsych,
+                     media_url=args.media_url, save_url=args.save_url, finish_url=args.finish_url, tolerance=args.tolerance, placement=placement)
+    if 'sound' in options: options['sound'] = False
+    if args.programs:
+        for program, folder in export_experiment(project, args.programs, **options).items(): print(f"{program:<12}{folder}")
+    elif options: raise AkvError(f"name the program that --{next(iter(options)).replace('_s', '').replace('_', '-')} is for, such as: akv export jspsych")
+    wrong = 0
+    if args.preflight:
+        for row in preflight(project).itertuples():
+            print(f"{row.export:<12}{row.result:<10}{row.check}{f': {row.found}' if row.found else ''}")
+            wrong += row.result == 'wrong'
+    if args.serve is not None: print(f"{serve(project.outputs/'experiment'/'jsPsych', project.outputs/'experiment'/'sessions', args.serve)} sessions were saved")
+    return 1 if wrong else 0
+
+# %% ../nbs/20_cli.ipynb #45cd36a5
+@_command('single pictures before people: is it seen, where do they look', 'akv pilot --viewers 20 --output my_ads\n  akv pilot --results --output my_ads',
+          'arms', 'viewers', 'tasks', 'seed', 'jspsych', 'serve', 'results', 'output')
+def _pilot(args):
+    """Make outputs/pilot, a page that shows scenes of a few variants to people: does this picture look edited, and, blurred, where do they uncover it with the
+    mouse? --serve shows it on this machine and saves the sessions; --results reads them: how well edited pictures were told from untouched ones, and where people looked."""
+    from akv.evidence.pilot import make_pilot, write_pilot
+    from akv.evidence.served import serve
+    project = Project(args.output)
+    if args.results:
+        if idle := [OPTIONS[name].flags[0] for name in ('arms', 'viewers', 'tasks', 'jspsych', 'serve') if getattr(args, name) is not None]:
+            raise AkvError(f"{idle[0]} is about the page; --results reads what was saved")
+        write_pilot(project, **_given(seed=args.seed))
+        for name in ('naturalness.csv', 'looks.csv'):
+            path = project.outputs/'pilot'/name
+            if path.is_file(): print(path)
+        table = project.outputs/'pilot'/'naturalness.csv'
+        if table.is_file():
+            for row in read_table(table, ('variant', 'd_prime', 'low', 'high', 'n_viewers', 'n_scenes')).itertuples():
+                print(f"  {row.variant.replace('_', ' '):<14} d' {float(row.d_prime):.2f} ({float(row.low):.2f} to {float(row.high):.2f}); {row.n_viewers} viewers, {row.n_scenes} scenes")
+        return 0
+    folder = make_pilot(project, **_given(variants=_listed(args.arms), viewers=_whole(args.viewers, '--viewers'), tasks=_listed(args.tasks), jspsych=args.jspsych, seed=args.seed))
+    print(folder)
+    if args.serve is not None: print(f"{serve(folder/'page', folder/'sessions', args.serve)} sessions were saved")
+    return 0
+
+# %% ../nbs/20_cli.ipynb #aff650e3
+@_command('how far people\'s own looking moved', 'akv people gaze.csv --output my_ads\n  akv people outputs/pilot/looks.csv --output my_ads', 'looks', *GAZE[1:], 'output')
+def _people(args):
+    """Read where viewers looked while they saw the variants, and write outputs/people_doses.csv: the share of their looks on the product in each scene of each variant, and
+    the alpha that they delivered, with an interval over viewers and ads. The manipulation check and the report show it beside what the models say."""
+    from akv.check import check_people
+    from akv.evidence.people import people_words
+    from akv.experiment import measure_people
+    found = _inputs(argparse.Namespace(**vars(args), fixations=args.looks))
+    reading, project = dict(found['reading']), Project(args.output)
+    doses = measure_people(project, args.looks, found['placement'], reading.pop('stimuli', None), **_given(columns=found['columns']), **reading)
+    if project.manipulation_check.is_file(): check_people(project)
+    print('\n'.join(people_words(doses)))
+    print(f"\n{project.outputs/'people_doses.csv'}")
+    return 0
+
+# %% ../nbs/20_cli.ipynb #055c42be
+@_command('how many ads and viewers it takes', 'akv power --ads 10,20,40 --viewers 100 --effect 0.3 --outcome rating\n  akv power --ads 20 --effect full_boost=0.18 --arms baseline,full_boost,placebo        (how many impressions?)',
+          'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure')
+def _power(args):
+    """Simulate experiments with so many ads and viewers, analyse each as `akv analyze` would, and say how often the effect is found. Where --ads or --viewers is left out, search for
+    the number that finds it with the power of --goal.
+
+    Without other figures, ads and viewers differ as published ones do; every number that was used is printed."""
+    from akv.experiment import number_needed, power
+    ads, people, effect = _whole(args.n_ads, '--ads'), _whole(args.viewers, '--viewers'), _named(args.effect, '--effect', True)
+    if effect is None: raise AkvError("--effect says what is to be found, such as --effect 0.18 (log odds: a ratio of 1.2)")
+    if ads is None and people is None: raise AkvError("give --ads, --viewers, or both; the one that is left out is searched for")
+    options = _given(outcome=args.outcome, form=args.counted, arms=_listed(args.arms), base=args.base, ad_sd=args.ad_sd, effect_sd=args.effect_sd, viewer_sd=args.viewer_sd, noise=args.noise,
+                     length=args.length, simulations=args.simulations, seed=args.seed)
+    if args.single: options['holm'] = False
+    margin = _named(args.margin, '--margin', True)
+    if isinstance(margin, dict): raise AkvError(f"--margin {' '.join(args.margin)}: there is one outcome here; give the value alone")
+    if margin is not None: options['margin'] = margin
+    if ads is None or people is None:
+        if args.figure: raise AkvError("--figure saves a curve; give --ads and --viewers, one of them with several numbers")
+        found = number_needed(effect, ads, people, **options, **_given(goal=args.goal))
+        print(found, _supposed(found.power), sep='\n')
+        return 0
+    if args.goal is not None: raise AkvError("--goal is for a search: leave out --ads or --viewers")
+    found = power(ads, people, effect, **options)
+    columns = {'n_videos': 'ads', 'n_viewers': found.unit, 'contrast': 'contrast', 'test': 'test', 'power': 'power', 'low': 'low', 'high': 'high'}
+    print(found.table[list(columns)].rename(columns=columns).to_string(index=False, float_format='{:.2f}'.format))
+    print(f"\n{_supposed(found)}", *found.notes, sep='\n')
+    if args.figure:
+        from akv.evidence.figures import figure_bytes
+        kind = os.path.splitext(args.figure)[1][1:].lower()
+        if kind not in ('pdf', 'svg', 'png'): raise AkvError(f"--figure {args.figure}: expected a name that ends in .pdf, .svg or .png")
+        from akv.study.files import atomic_path
+        with atomic_path(args.figure) as path: path.write_bytes(figure_bytes(found.plot(), kind))
+        print(args.figure)
+    return 0
+
+# %% ../nbs/20_cli.ipynb #1d6905fa
+def _supposed(power): # what was supposed of people and ads
+    s = power.settings
+    spreads = ', '.join(f"{words} {s[name]:g}" for name, words in dict(base='base', ad_sd='SD of ads', effect_sd='of the effect from ad to ad', viewer_sd='of viewers', noise='of answers').items()
+                        if s.get(name) is not None)
+    return f"{s['outcome']}, {s['form']}; {spreads} ({s['scale']}); {s['simulations']} studies a cell, seed {s['seed']}, tested at {s['alpha']:g}{' after Holm' if s['holm'] else ''}."
+
+# %% ../nbs/20_cli.ipynb #e85daefb
+@_command('what came of it: contrasts, placebo, doses, figures', 'akv analyze --margin 1.1 --output my_ads', 'engagement', 'sessions', 'margin', 'measures', 'weights', 'watch', 'conversions_of', 'peeked', 'prior', 'bootstrap',
+          'seed', 'output')
+def _analyze(args):
+    """Read what people did (data/engagement.csv: video_id, variant and impressions, clicks, conversions, watch_time; or a row a view with participant and what was measured), check it,
+    and write outputs/analysis: every planned contrast with its interval, whether the placebo is equivalent to the baseline, the effect over the dose delivered, each ad by itself, the figures as PDF, and a methods
+    paragraph. The report is made again with it.
+
+    Without --margin nothing is claimed of the placebo: that a difference was not found does not show that there is none."""
+    from akv.experiment import analyze_project
+    project = Project(args.output)
+    found, files = analyze_project(project, args.engagement, _named(args.margin, '--margin', True), reread=args.sessions, **_given(
+        measures=_listed(args.measures), weights=_named(args.weights and [args.weights], '--weights'), watch=args.watch, conversions=args.conversions_of, peeked=args.peeked, prior=args.prior,
+        seed=args.seed), **(dict(bootstrap=args.bootstrap) if args.bootstrap is not None else {}))
+    print(found)
+    print(f"\ntables   {project.outputs/'analysis'}\nfigures  {project.outputs/'analysis'/'figures'}\nmethods  {project.outputs/'analysis'/'methods.md'}")
+    if project.manipulation_check.is_file():
+        chain = _chain(args)
+        print(f"report   {make_report(chain.project, chain.settings, again=True)[0]}")
     return 0
 
 # %% ../nbs/20_cli.ipynb #7fb3b1ac
