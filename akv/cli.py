@@ -692,7 +692,7 @@ def _people(args):
     return 0
 
 # %% ../nbs/20_cli.ipynb #055c42be
-@_command('how many ads and viewers it takes', 'akv power --ads 10,20,40 --viewers 100 --effect 0.3 --outcome rating\n  akv power --ads 20 --effect full_boost=0.18 --arms baseline,full_boost,placebo        (how many impressions?)',
+@_command('how many ads and viewers it takes', 'akv power --ads 10,20,40 --viewers 100 --effect 0.3 --outcome rating\n  akv power --ads 20 --effect full_boost=1.2 --arms baseline,full_boost,placebo        (how many impressions?)',
           'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure')
 def _power(args):
     """Simulate experiments with so many ads and viewers, analyse each as `akv analyze` would, and say how often the effect is found. Where --ads or --viewers is left out, search for
@@ -701,13 +701,19 @@ def _power(args):
     Without other figures, ads and viewers differ as published ones do; every number that was used is printed."""
     from akv.experiment import number_needed, power
     ads, people, effect = _whole(args.n_ads, '--ads'), _whole(args.viewers, '--viewers'), _named(args.effect, '--effect', True)
-    if effect is None: raise AkvError("--effect says what is to be found, such as --effect 0.18 (log odds: a ratio of 1.2)")
+    if effect is None: raise AkvError("--effect says what is to be found, such as --effect 1.2 (a ratio of odds or seconds), or --effect 0.3 (points of a rating)")
+    margin = _named(args.margin, '--margin', True)
+    if isinstance(margin, dict): raise AkvError(f"--margin {' '.join(args.margin)}: there is one outcome here; give the value alone")
+    if args.outcome != 'rating':
+        import math
+        if wrong := [value for value in (effect.values() if isinstance(effect, dict) else [effect]) if not value > 0]: raise AkvError(f"--effect {wrong[0]:g}: expected a ratio above 0, such as 1.2")
+        if margin is not None and not margin > 1: raise AkvError(f"--margin {margin:g}: expected a ratio above 1, such as 1.1")
+        effect = {arm: math.log(value) for arm, value in effect.items()} if isinstance(effect, dict) else math.log(effect)
+        margin = margin and math.log(margin)
     if ads is None and people is None: raise AkvError("give --ads, --viewers, or both; the one that is left out is searched for")
     options = _given(outcome=args.outcome, form=args.counted, arms=_listed(args.arms), base=args.base, ad_sd=args.ad_sd, effect_sd=args.effect_sd, viewer_sd=args.viewer_sd, noise=args.noise,
                      length=args.length, simulations=args.simulations, seed=args.seed)
     if args.single: options['holm'] = False
-    margin = _named(args.margin, '--margin', True)
-    if isinstance(margin, dict): raise AkvError(f"--margin {' '.join(args.margin)}: there is one outcome here; give the value alone")
     if margin is not None: options['margin'] = margin
     if ads is None or people is None:
         if args.figure: raise AkvError("--figure saves a curve; give --ads and --viewers, one of them with several numbers")
@@ -731,8 +737,8 @@ def _power(args):
 # %% ../nbs/20_cli.ipynb #1d6905fa
 def _supposed(power): # what was supposed of people and ads
     s = power.settings
-    spreads = ', '.join(f"{words} {s[name]:g}" for name, words in dict(base='base', ad_sd='SD of ads', effect_sd='of the effect from ad to ad', viewer_sd='of viewers', noise='of answers').items()
-                        if s.get(name) is not None)
+    names = dict(base='base', ad_sd='SD of ads', effect_sd='of the effect from ad to ad') | (dict(viewer_sd='of viewers', noise='of answers') if s['form'] == 'views' else {})
+    spreads = ', '.join(f"{words} {s[name]:g}" for name, words in names.items() if s.get(name))
     return f"{s['outcome']}, {s['form']}; {spreads} ({s['scale']}); {s['simulations']} studies a cell, seed {s['seed']}, tested at {s['alpha']:g}{' after Holm' if s['holm'] else ''}."
 
 # %% ../nbs/20_cli.ipynb #e85daefb
@@ -746,7 +752,7 @@ def _analyze(args):
     Without --margin nothing is claimed of the placebo: that a difference was not found does not show that there is none."""
     from akv.experiment import analyze_project
     project = Project(args.output)
-    found, files = analyze_project(project, args.engagement, _named(args.margin, '--margin', True), reread=args.sessions, **_given(
+    found, files = analyze_project(project, args.table, _named(args.margin, '--margin', True), reread=args.sessions, **_given(
         measures=_listed(args.measures), weights=_named(args.weights and [args.weights], '--weights'), watch=args.watch, conversions=args.conversions_of, peeked=args.peeked, prior=args.prior,
         seed=args.seed), **(dict(bootstrap=args.bootstrap) if args.bootstrap is not None else {}))
     print(found)

@@ -149,7 +149,8 @@ def experiment_html(
     if not (folder/'analysis.json').is_file(): return ''
     facts = read_json(folder/'analysis.json')
     if not isinstance(facts, dict) or not {'outcomes', 'conclusions', 'files'} <= facts.keys(): raise TableError(f"{folder/'analysis.json'}: holds no analysis; run `akv analyze` again")
-    parts = ['<ul>' + ''.join(f'<li>{escape(str(text))}</li>' for text in facts['conclusions']) + '</ul>']
+    parts = ['<p class="say">From <code>akv analyze</code>: contrasts that were planned before anybody answered. An interval that holds no effect does not show that there is none.</p>',
+             '<ul>' + ''.join(f'<li>{escape(str(text))}</li>' for text in facts['conclusions']) + '</ul>']
     for path in [folder/name for name in facts['files'] if isinstance(name, str) and Path(name).name == name and name.endswith('_contrasts.csv')]:
         rows = read_table(path, ('outcome', 'contrast', 'estimate', 'low', 'high', 'p', 'p_holm', 'scale', 'model'))
         body = ''.join(f'<tr><td>{_words(r.contrast)}</td><td class="n">{r.n_ads}</td><td class="n"><b>{_effect(r)[0]}</b></td><td class="n">{_effect(r)[1]}</td>'
@@ -160,8 +161,8 @@ def experiment_html(
         figure = folder/'figures'/f'{path.stem.removesuffix("_contrasts")}_forest.svg'
         if figure.is_file():
             data = base64.b64encode(figure.read_bytes()).decode()
-            parts.append(f'<figure><img alt="The contrasts with their intervals" src="data:image/svg+xml;base64,{data}"></figure>')
+            parts.append(f'<figure class="motion"><img alt="The contrasts with their intervals" src="data:image/svg+xml;base64,{data}"></figure>')
     if (folder/'methods.md').is_file():
         text = ''.join(f'<p>{escape(part).replace("**", "")}</p>' for part in (folder/'methods.md').read_text(encoding='utf-8').split('\n\n'))
         parts.append(f'<details><summary>Methods and results, as text</summary>{text}</details>')
-    return '<h2>What people did</h2>\n' + '\n'.join(parts)
+    return '\n<section class="video"><h2>What people did</h2>\n' + '\n'.join(parts) + '</section>'

@@ -27,6 +27,7 @@ from .evidence.people import people_words, read_people_doses
 from .attention import viewer_words
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .sources.areas import areas_left_out
+from .experiment import analysis_folder, experiment_html
 from .check import FLAGGED, read_area_shares, read_check, SIMULATED, VERDICTS
 from .plots import (attention_pictures, dose_plot, figure_png, outlined, temporal_plot, temporal_profile,
                        VARIANT_COLOURS, variant_words)
@@ -265,6 +266,10 @@ def _ad_html(ad):
                           numbers=_number_table(ad))
 
 # %% ../nbs/18_report.ipynb #c19ec899
+def _span(low, high): # an interval of alphas; of few viewers it has hardly an end
+    if low != low: return '–'
+    return f'{_digits(low) if low >= .01 else "0.01 or less"} to {_digits(high) if high <= 100 else "above 100"}'
+
 def _people_html(project, check):
     "What people's looking says of the variants; nothing where nobody looked."
     doses = read_people_doses(project)
@@ -275,7 +280,7 @@ def _people_html(project, check):
         for row in sorted(table[table['variant'] == variant].itertuples(), key=lambda r: r.video_id):
             asked = check[check['asked'] & (check['variant'] == variant) & ((check['video_id'] == row.video_id) | (row.video_id == ''))]
             rows.append([variant_words(variant), escape(row.video_id) or '<b>all ads</b>', row.n_viewers, _percent(row.share_baseline), _percent(row.share),
-                         f'<b>{_digits(row.delivered_alpha_people)}</b>', f'{_digits(row.low)} to {_digits(row.high)}' if row.low == row.low else '–',
+                         f'<b>{_digits(row.delivered_alpha_people)}</b>', _span(row.low, row.high),
                          _digits(asked['delivered_alpha_vs_baseline'].median())])
     return '\n' + _from_template('report_people.html', words=' '.join(map(escape, people_words(doses))), table=_html_table(rows, columns, columns[2:]))
 
@@ -371,7 +376,7 @@ def _page(project, settings, check, faults):
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     return _from_template(
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
-        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)),
+        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)) + experiment_html(project),
         measured="what people's own looking says of them stands above" if people and SIMULATED not in check else 'no people have seen these edits',
         faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
@@ -392,7 +397,8 @@ def make_report(
     faults = {video_id: text.replace(f'{project.root.absolute()}/', '').replace(f'{project.root}/', '')
               for video_id, text in (faults or {}).items()}
     finished = sorted((project.outputs/'.stages'/'run').glob('*.json'))
-    tables = [path for path in (project.left_out_csv, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json'))) if path.is_file()]
+    tables = [path for path in (project.left_out_csv, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json')),
+                                     *sorted(analysis_folder(project).rglob('*'))) if path.is_file()]
     areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
     key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
     if not again and cache.is_done('report', 'report', key): return project.report, False

@@ -64,7 +64,8 @@ def dose_table(
                     'edited pixels.')
     else:
         people['a'] = read_numbers(people.delivered_alpha_people, 'people\'s doses', 'delivered_alpha_people')
-        of = {(id_key(v), int(float(n)), a): x for v, n, a, x in zip(people.video_id, people.scene_number, people.variant, people.a)}
+        people = people[~people.video_id.astype(str).isin(['', 'nan'])]     # rows without an ad are of all ads together; those without a scene, of all its treated scenes
+        of = {(id_key(v), 0 if str(n) in ('', 'nan') else int(float(n)), a): x for v, n, a, x in zip(people.video_id, people.scene_number, people.variant, people.a)}
         def log_of(row): # a scene that was left alone, or is the baseline, has a dose of 0
             x = of.get((id_key(row.video_id), int(float(row.scene_number)), row.variant), math.nan)
             return 0. if row.variant == 'baseline' or not row.asked and row.variant != 'placebo' else math.log(x) if x > 0 else math.nan
@@ -77,6 +78,7 @@ def dose_table(
         gone = int(doses.log_people.isna().sum())
         said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants; they are '
                     'measured with error, which makes the line on them flatter than it is.')
+        if 'simulated' in people and people.simulated.astype(str).isin(['1', 'True']).any(): said.append('These people are simulated: nobody looked.')
     return doses, said
 
 # %% ../../nbs/evidence/17_analysis.ipynb #9bfe1b87
@@ -333,10 +335,15 @@ def conclusions(self:Analysis)->list: # sentences
             for r in a.dose_fits[(a.dose_fits.outcome == name) & a.dose_fits.slope.notna()].itertuples():
                 if r.scale == 'points': value = f'{r.slope:+.2f} points [{r.low:+.2f}, {r.high:+.2f}]'
                 else: value = f'x {_g(_exp(r.slope))} [{_g(_exp(r.low))}, {_g(_exp(r.high))}]'
-                out.append(f'{_words(name)}: for each doubling of the '
-                           f'{"people" if r.dose == "people" else "model"}\'s odds of attention on the product '
+                out.append(f'{_words(name)}: for each doubling of '
+                           f'{"people" if r.dose == "people" else "the model"}\'s odds of attention on the product '
                            f'{value} ({_SCALE_WORDS.get(r.scale, r.scale)}; {_p(r.p)}).')
-    return out + list(a.outcomes.warnings)
+    return _few_ads(a.outcomes.table) + out + list(a.outcomes.warnings)
+
+def _few_ads(table): # a sentence, in a list, where there are fewer than six
+    n = table.video_id.nunique()
+    return [f'Only {n} ad{"s" if n > 1 else ""}: whether effects hold for other ads can hardly be told. What follows speaks of these, also where a p is small, '
+            'since the spread of an effect over so few ads is hardly known.'] if n < 6 else []
 
 def _bf(b): return 'unknown' if not b == b else f'{b:.2g}' if b < 100 else 'above 100' if b > 1e4 else f'{b:.0f}'
 
@@ -456,9 +463,7 @@ def analyze(
     plan, notes, table = planned_contrasts(outcomes.variants), list(outcomes.notes), outcomes.table
     untold = [v for v in outcomes.variants if not any(v in pair[1:3] for pair in plan)]
     if untold and len(outcomes.variants) > 1: notes.append(f'No contrast is planned with {", ".join(untold)}.')
-    if (n := table.video_id.nunique()) < 6:
-        notes.append(f'Only {n} ad{"s" if n > 1 else ""}: whether effects hold for other ads can hardly be told, and '
-                     f'intervals with {max(n - 1, 0)} degrees of freedom are wide.')
+    notes += _few_ads(table)
     doses, delivered = dose_table(check, people) if check is not None else (None, ['No manipulation check was given: nothing is said of the doses.'])
     if margin is not None and 'placebo - baseline' not in [name for name, *_ in plan]:
         notes.append('A margin was given, and there is no placebo beside a baseline to test with it.')

@@ -192,8 +192,7 @@ OPTIONS = dict(
     bootstrap=Option('--bootstrap', metavar='N', type=int, help='samples of the cluster bootstrap (default: 1000; 0: none)'),
     # how many
     n_ads=Option('--ads', metavar='N', help='how many ads; several, such as 10,20,40, make a curve; left out: search for how many it takes'),
-    effect=Option('--effect', metavar='[ARM=]VALUE', action='append', help='the effect to be found: log odds (clicks, conversions, attention_share; 0.18 is a ratio of 1.2), log seconds '
-                                                                      '(watch_time), points (rating); of full_boost, or of the arm named; as often as is needed'),
+    effect=Option('--effect', metavar='[ARM=]VALUE', action='append', help='the effect to be found: a ratio of odds or of seconds, such as 1.2, or points of a rating; of full_boost, or of the arm named; as often as is needed'),
     outcome=Option('--outcome', choices=('clicks', 'conversions', 'watch_time', 'rating', 'attention_share'), help='what is measured (default: clicks)'),
     counted=Option('--counted', choices=('counts', 'views'), help="counts: a platform's, by ad and variant; --viewers are then impressions of each ad; views: a row a view; without, counts "
                                                                   'where there are'),
