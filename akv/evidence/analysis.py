@@ -199,7 +199,7 @@ def bootstrap_ads(
     times:int=1000, # samples
     seed:int=0,
 )->Result:
-    """The mean effect over ads, and its interval by drawing the ads anew ([cluster bootstrap](13_tests.ipynb)).
+    """The mean effect over ads, and its interval by drawing the ads anew ([cluster bootstrap](12_tests.ipynb)).
 
     Ads are weighted as in a random-effects meta-analysis (DerSimonian and Laird, 1986)."""
     model = 'cluster bootstrap over ads of their weighted mean effect'

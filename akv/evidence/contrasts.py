@@ -51,7 +51,7 @@ def exact_fit(
     trials, # [ads, 2]
     level:float=.95,
 )->Result: # on log odds; ends may be infinite
-    "The odds ratio that ads have in common, by its exact conditional distribution ([tests](13_tests.ipynb))."
+    "The odds ratio that ads have in common, by its exact conditional distribution ([tests](12_tests.ipynb))."
     events, trials = np.asarray(events, int), np.asarray(trials, int)
     model = 'exact conditional odds ratio, ads as strata'
     try:

@@ -106,7 +106,7 @@ def _check_clips(lists): # that they are there
     missing = [code for code in lists.stimuli() if not lists.file(code).is_file()]
     if missing:
         raise TableError(f'{lists.experiment/"stimuli"}: {len(missing)} of {len(lists.stimuli())} clips are missing, '
-                         f'the first is {missing[0]}.mp4; make them with akv export')
+                         f'the first is {missing[0]}.mp4; make them with akv assign')
 
 def _place_clips(lists, folder): # into the export's own folder, whose earlier clips go
     _check_clips(lists)

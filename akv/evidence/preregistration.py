@@ -85,7 +85,8 @@ KINDS = {   # of outcomes: the model that the analysis fits
     'count': 'Counts by ad and variant (clicks of impressions, conversions of clicks). For each contrast the cells of its '
              f'two arms enter a mixed logistic regression, logit p = a + b side + ad + side by ad ({_SIDES}; independent '
              'random effects), fitted by maximum likelihood with the Laplace approximation. Standard errors are clustered '
-             f'by ad (Mancl and DeRouen, 2001); b is tested by t with {_DF}. {_FEW}',
+             f'by ad (Mancl and DeRouen, 2001); b is tested by t with one degree of freedom less than the effective number of '
+             f'ads (1 over the sum of squares of what each tells about b, as a share). {_FEW}',
     'binary': 'One answer of 0 or 1 a view (clicked, converted). For each contrast the views of its two arms enter a mixed '
               f'logistic regression {_VIEWS}, fitted by maximum likelihood with the Laplace approximation; t with {_DF}. {_FEW}',
     'time': f'Seconds watched, a view a row, on the log scale. {_REML}; given as a ratio of times with its 95 % interval. '
