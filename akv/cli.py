@@ -81,6 +81,7 @@ def _import_stages():
 # %% ../nbs/20_cli.ipynb #1b919345
 _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"a Placement with distance_cm and screen_cm", '--screen, --distance-cm and --screen-cm'),
+    (r"\(anew\)", '(--anew)'), (r"\(reread\)", '(--sessions)'), (r"\bgive source_type\b", 'give --edited-as'), (r"\bmedia_url\b", '--media-url'), (r"\bjspsych=", '--jspsych '),
     (r"give pixels_per_degree\b", 'give attention.pixels_per_degree in the settings'),
     (r"weight='count'", 'attention.fixation_weight: count in the settings'),
     (r"screen=\((\d+), (\d+)\)", r'--screen \1x\2'), (r"picture=\(x, y, width, height\)", '--picture X,Y,WIDTH,HEIGHT'),
@@ -608,8 +609,6 @@ def _assign(args):
     print(f"{who}{len(made.videos)} ads, {len(made.arms)} variants ({', '.join(made.arms)}); {len(ready.stimuli)} stimuli, {ready.signed} of them signed\n")
     for what, name in (('who sees what', 'assignment.csv'), ('the videos', 'stimuli'), ('the key', 'key.csv'), ('to register', 'preregistration.md')):
         print(f"{what:<14}{folder/name}")
-    print(f"\nkey.csv and design.json say which stimulus is which: keep them away from whoever runs sessions.\n{len(ready.blanks)} blanks of the preregistration are yours to fill in."
-          if ready.blanks else '\nkey.csv and design.json say which stimulus is which: keep them away from whoever runs sessions.')
     return 0
 
 def _counted(): # progress of a step that tells how many of how many

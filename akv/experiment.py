@@ -14,7 +14,7 @@ from pathlib import Path
 from .study.files import AkvError, notice, read_json, read_table, SettingsError, TableError
 from .study.project import Project, read_scenes
 from .evidence.design import assign, assign_project, Assignment, experiment_folder, planned_contrasts, read_assignment
-from .evidence.stimuli import check_stimuli, make_stimuli, Playback, verify_stimuli
+from .evidence.stimuli import check_stimuli, make_stimuli, Playback, used_playback, verify_stimuli
 from .evidence.preregistration import blanks, preregistration, write_preregistration
 from .evidence.disclosure import disclose
 from .evidence.exports import export_gorilla, export_jspsych, export_labjs, export_psychopy, export_qualtrics, preflight, write_engagement
@@ -38,7 +38,7 @@ class Prepared:
 def prepare_experiment(
     project,              # Project or its folder
     participants=None,    # how many in all, or the list of all; None: as before, or the design platform
-    playback=None,        # Playback: stimuli as playback-safe copies; None: as they are
+    playback=None,        # Playback: stimuli as playback-safe copies; None: as before, at first as they are
     outcomes=None,        # {name: kind}, the primary one first, for the preregistration
     margin=None,          # within which the placebo is to count as equivalent, likewise
     certificate=None, private_key=None, # PEM files: sign the stimuli
@@ -51,6 +51,7 @@ def prepare_experiment(
     "Assign, make the stimuli, check and disclose them, and draft the preregistration. Raises as its steps do, and `AkvError` where a stimulus cannot be shown."
     project = project if isinstance(project, Project) else Project(project)
     if (certificate is None) != (private_key is None): raise SettingsError('a certificate and its private key go together; give both')
+    if playback is None and not anew: playback = used_playback(project)
     made = assign_project(project, participants, anew=anew, **design)
     make_stimuli(project, playback, anew, progress)
     stimuli = check_stimuli(project)

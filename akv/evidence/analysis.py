@@ -466,7 +466,7 @@ def analyze(
     notes += _few_ads(table)
     doses, delivered = dose_table(check, people) if check is not None else (None, ['No manipulation check was given: nothing is said of the doses.'])
     if margin is not None and 'placebo - baseline' not in [name for name, *_ in plan]:
-        notes.append('A margin was given, and there is no placebo beside a baseline to test with it.')
+        raise SettingsError('a margin was given, and there is no placebo beside a baseline to test with it; leave it out')
     if bootstrap and bootstrap < 100:
         raise SettingsError(f'bootstrap={bootstrap}: give 100 samples at least, better 1000, or 0 for none')
     if people is not None and check is None:

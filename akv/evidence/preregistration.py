@@ -91,7 +91,7 @@ KINDS = {   # of outcomes: the model that the analysis fits
               f'logistic regression {_VIEWS}, fitted by maximum likelihood with the Laplace approximation; t with {_DF}. {_FEW}',
     'time': f'Seconds watched, a view a row, on the log scale. {_REML}; given as a ratio of times with its 95 % interval. '
             "Where views are cut off at the ad's end, a Cox regression of leaving takes its place: ads as strata, standard "
-            f'errors clustered by ad and viewer, t with {_DF}; given as a hazard ratio.',
+            f'errors clustered by ad (and by viewer, where each sees one variant only), t with {_DF}; given as a hazard ratio.',
     'rating': f'Ratings, a view a row. {_REML}; given in points with its 95 % interval.',
     'share': f'Shares of attention on the product, a view a row, as log odds. {_REML}; given as an odds ratio with its 95 % '
              'interval. Where shares of exactly 0 or 1 occur, which have no log odds, it is said, and what was done instead.',

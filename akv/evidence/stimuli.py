@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STIMULUS_DATE', 'file_metadata', 'tell_tales', 'Playback', 'usual_rate', 'even_frames', 'playback_copy', 'copy_psnr',
-           'stimulus_path', 'make_stimuli', 'verify_stimuli', 'top_boxes', 'check_stimuli']
+           'stimulus_path', 'used_playback', 'make_stimuli', 'verify_stimuli', 'top_boxes', 'check_stimuli']
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #faadfce7
 import os, re, shutil
@@ -186,6 +186,17 @@ def _clear_strays(folder, codes):
 def _rate_of(project, videos, playback):
     "The rate at which all variants of an ad are shown."
     return Fraction(playback.rate or usual_rate(probe(project.resolve(videos[0])))).limit_denominator(1001)
+
+# %% ../../nbs/evidence/02_stimuli.ipynb #e267cd5c
+def used_playback(
+    project,  # Project
+):            # Playback; None where the copies are equal bit for bit, or there are none
+    "How the stimuli that are there were copied. Raises `TableError` where their provenance is damaged."
+    place = experiment_folder(project)/'stimuli/provenance.json'
+    if not place.is_file(): return None
+    try: found = read_json(place)['settings']['playback']
+    except (KeyError, TypeError): raise TableError(f'{place}: does not say how the stimuli were copied; make them anew') from None
+    return None if found is None else Playback(**found)
 
 # %% ../../nbs/evidence/02_stimuli.ipynb #d04f2433
 def make_stimuli(
