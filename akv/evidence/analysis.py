@@ -42,14 +42,16 @@ def dose_table(
     check['video_id'] = check.video_id.astype(str)
     check['asked'] = check.requested_alpha != 1
     got = check.delivered_alpha_vs_baseline
-    check['log'] = np.log(got.where(got > 0)).where(check.asked | got.notna(), 0.)
+    flagged = check.status.astype(str).str.endswith('flagged_track') & check.asked if 'status' in check else check.asked & False
+    got = got.where(check.asked | (check.variant == 'placebo'), 1.).where(~flagged)     # a scene that was left alone has no dose; one on a flagged track has none that counts
+    check['log'] = np.log(got.where(got > 0))
     check['under'] = check.status.astype(str).str.startswith('under_dosed') if 'status' in check else False
     groups = check.groupby(['video_id', 'variant'], sort=False)
     doses = groups.agg(scenes=('log', 'size'), treated=('asked', 'sum'), under_dosed=('under', 'sum'),
                        log_alpha=('log', lambda s: s.mean(skipna=False))).reset_index()
     unknown = check[check['log'].isna()]
     if len(unknown):
-        said.append(f'Of {len(unknown)} treated scenes the dose is not known ({unknown.iloc[0].video_id} '
+        said.append(f'Of {len(unknown)} scenes the dose is not known, or their track is flagged ({unknown.iloc[0].video_id} '
                     f'{unknown.iloc[0].variant} scene {unknown.iloc[0].scene_number}, ...): their variants have no '
                     'dose.')
     for variant, rows in check[check.asked].groupby('variant', sort=False):
@@ -71,13 +73,14 @@ def dose_table(
             return 0. if row.variant == 'baseline' or not row.asked and row.variant != 'placebo' else math.log(x) if x > 0 else math.nan
         logs = check.assign(people=[log_of(r) for r in check.itertuples()]).groupby(['video_id', 'variant'], sort=False).people
         doses['log_people'] = doses.set_index(['video_id', 'variant']).index.map(logs.mean().where(logs.count() == logs.size()))
+        treated = doses[doses.variant == 'full_boost'].set_index('video_id').treated.to_dict()      # a placebo is where the boost is
         for i, row in doses[doses.log_people.isna()].iterrows(): # scene 0: all treated scenes together
             x = of.get((id_key(row.video_id), 0, row.variant), math.nan)
             if x > 0:
-                doses.loc[i, 'log_people'] = math.log(x) * (1. if row.variant == 'placebo' else row.treated / row.scenes)
+                doses.loc[i, 'log_people'] = math.log(x) * (treated.get(row.video_id, row.scenes) if row.variant == 'placebo' else row.treated) / row.scenes
         gone = int(doses.log_people.isna().sum())
         said.append(f'People\'s doses are known of {len(doses) - gone} of {len(doses)} ads x variants; they are '
-                    'measured with error, which makes the line on them flatter than it is.')
+                    'measured with error, which makes the line on them flatter than the true one.')
         if 'simulated' in people and people.simulated.astype(str).isin(['1', 'True']).any(): said.append('These people are simulated: nobody looked.')
     return doses, said
 
@@ -86,6 +89,7 @@ def margin_bounds(
     margin, # a number, {outcome: number}, or None
     name:str, # of the outcome
     scale:str, # of its contrasts
+    kind:str='', # of the outcome, as in `Measure`
 )->tuple: # (bound on the scale, the margin in words); (None, '') without one
     "How far from 0 a difference may be and still be none. Raises `SettingsError` for a margin that is no margin on this scale."
     value = margin.get(name) if isinstance(margin, dict) else margin
@@ -97,6 +101,9 @@ def margin_bounds(
             raise SettingsError(f'margin of {name}: {value:g}; on the scale of {scale} it is a ratio above 1, such as '
                                 '1.1 for 1/1.1 to 1.1')
         return math.log(value), f'ratio {1 / value:.3g} to {value:g}'
+    if kind in ('share', 'rate') and value >= 1:
+        raise SettingsError(f'margin of {name}: {value:g}; some values are 0 or 1 and have no log odds, so they are compared in points of 1 (100 %), where a ratio is no margin. '
+                            'Give one in points, such as 0.05, and report that it was not the one planned')
     return float(value), f'-{value:g} to {value:g} points'
 
 # %% ../../nbs/evidence/17_analysis.ipynb #75c37365
@@ -117,8 +124,10 @@ def _readable(rows, measure, r, others): # the columns from ratio to difference_
         base = col[ref].sum() / n[ref].sum()
     else: base = col[ref].mean()
     if r.scale == 'log odds':
+        # what the reference arm's percentage would become: by the marginal model, as the percentage is one of everybody together
+        m = next((o for o in others if o.model.startswith('GEE')), r)
         def percent(e): return 100 / (1 + np.exp(-(math.log(base / (1 - base)) + e))) if 0 < base < 1 else math.nan
-        values = [percent(e) for e in (r.estimate, r.low, r.high)]
+        values = [percent(e) for e in (m.estimate, m.low, m.high)]
         if 0 < base < 1:
             out |= dict(unit='percentage points', percent_reference=100 * base, percent_arm=values[0],
                                      value_reference=100 * base, value_arm=values[0],
@@ -207,7 +216,9 @@ def bootstrap_ads(
     if len(ads) < 3: return failed('', model, 'fewer than three ads')
     ads = ads.assign(w=pooled(ads.estimate.to_numpy(), ads.se.to_numpy()**2)[2])
     b = cluster_bootstrap(ads, lambda drawn: np.average(drawn.estimate, weights=drawn.w), 'video_id', times, seed)
-    p = min(1., 2 * min((b.draws <= 0).mean(), (b.draws >= 0).mean()) + 2 / times)
+    from scipy.special import ndtri, stdtr
+    tail = min(.5, min((b.draws <= 0).mean(), (b.draws >= 0).mean()) + 1 / times)
+    p = 2 * stdtr(len(ads) - 1, ndtri(tail) * math.sqrt((len(ads) - 1) / len(ads)))      # expanded, as the interval is
     return Result(b.estimate, b.se, math.nan, b.low, b.high, float(p), '', model + f' ({times} samples, expanded percentiles)')
 
 # %% ../../nbs/evidence/17_analysis.ipynb #766417b8
@@ -257,6 +268,8 @@ def _short(a): # a line for each contrast
 # %% ../../nbs/evidence/17_analysis.ipynb #20a31ac5
 def _words(name): return name.replace('_', ' ')
 
+def _points(x): return f'{x:+.2f}' if abs(x) >= .1 or not x else f'{x:+.2g}' # rates are small
+
 def _and(words): # 'a, b and c'
     words = list(words)
     return ', '.join(words[:-1]) + (' and ' if words[1:] else '') + words[-1] if words else 'none'
@@ -268,22 +281,24 @@ def _by_text(pairs): # [(what, text)] -> sentences, one for each text
 
 def _effect_words(r): # 'odds x1.35 [1.18, 1.54]; 1.00 % against 1.35 %'
     kind = {'log odds': 'odds', 'log seconds': 'seconds', 'log hazard': 'rate of leaving'}.get(r.scale, '')
-    if r.scale == 'points': text = f'{r.estimate:+.2f} points, 95 % interval {r.low:+.2f} to {r.high:+.2f}'
+    if r.scale == 'points': text = f'{_points(r.estimate)} points, 95 % interval {_points(r.low)} to {_points(r.high)}'
     else: text = f'{kind} x {_g(r.ratio)}, 95 % interval {_g(r.ratio_low)} to {_g(r.ratio_high)}'
-    if r.percent_arm == r.percent_arm: text += f'; {r.percent_arm:.3g} % against {r.percent_reference:.3g} %'
+    if r.percent_arm == r.percent_arm: text += f'; {r.percent_reference:.3g} % would become {r.percent_arm:.3g} %'
     elif r.unit == 'seconds' and r.difference == r.difference:
         text += f'; {r.value_arm:.2f} s against {r.value_reference:.2f} s'
     return text
 
 def _carried(a, r): # a sentence where a contrast hangs on one ad
-    ads = a.ads[(a.ads.outcome == r.outcome) & (a.ads.contrast == r.contrast)].dropna(subset=['alone'])
-    if len(ads) < 3 or not r.low * r.high > 0: return ''
-    lost = ads[ads.alone_low * ads.alone_high <= 0]
-    if not len(lost): return ' It holds whichever ad is left out.'
+    ads = a.ads[(a.ads.outcome == r.outcome) & (a.ads.contrast == r.contrast)]
+    if len(ads) < 3 or not a.settings['leave_out'] or not r.low * r.high > 0: return ''
+    lost = ads[~(ads.alone_low * ads.alone_high > 0)]
+    if not len(lost): return ' Whichever ad is left out, the 95 % interval stays on one side of no effect.'
+    blind = lost[lost.alone.isna()]
+    if len(blind): return f' It hangs on one ad: without {blind.video_id.iloc[0]} nothing can be estimated.'
     worst = lost.loc[(lost.alone * np.sign(r.estimate)).idxmin()]
     value = f'x {math.exp(worst.alone):.2f}' if r.scale != 'points' else f'{worst.alone:+.2f} points'
     few = 'one ad' if len(lost) == 1 else f'{len(lost)} ads'
-    return f' It hangs on {few}: without {worst.video_id} it is {value}, and the interval includes none.'
+    return f' It hangs on {few}: without {worst.video_id} it is {value}, and its interval includes no effect at all.'
 
 @patch
 def conclusions(self:Analysis)->list: # sentences
@@ -295,24 +310,27 @@ def conclusions(self:Analysis)->list: # sentences
             if r.contrast == 'placebo - baseline' or not r.p == r.p: continue
             if r.p_holm < .05:
                 up = r.estimate > 0 if r.scale != 'log hazard' else r.estimate < 0
-                what = 'longer' if r.scale == 'log hazard' and up else 'shorter' if r.scale == 'log hazard' else 'more' if up else 'less'
+                what = 'longer' if r.scale == 'log hazard' and up else 'shorter' if r.scale == 'log hazard' else ('higher' if up else 'lower') if r.scale == 'points' else 'more' if up else 'less'
                 out.append(f'{_words(name)}: {what} with {_words(r.arm)} than with {_words(r.reference)} '
                            f'({_effect_words(r)}; {_p(r.p_holm)} after Holm, Bayes factor '
                            f'{_bf(r.bayes_factor)}).{_carried(a, r)}')
             else: quiet.append(r)
-        if quiet:
-            def span(r): return f'{r.low:+.2f} to {r.high:+.2f}' if r.scale == 'points' else f'{_g(r.ratio_low)} to {_g(r.ratio_high)}'
-            spans = '; '.join(f'{_words(r.contrast)} {span(r)}' for r in quiet)
-            unit = _SCALE_WORDS[quiet[0].scale] if quiet[0].scale in _SCALE_WORDS else ''
-            out.append(f'{_words(name)}: no difference was shown for {len(quiet)} contrast{"s" if quiet[1:] else ""}, '
-                       'which is not to say that there is none. The 95 % intervals exclude what lies outside '
-                       f'({unit}): {spans}.')
+        def span(r): return f'{_points(r.low)} to {_points(r.high)}' if r.scale == 'points' else f'{_g(r.ratio_low)} to {_g(r.ratio_high)}'
+        for hint in (True, False):
+            for scale in dict.fromkeys(r.scale for r in quiet):
+                of = [r for r in quiet if r.scale == scale and (r.p < .05) == hint]
+                if not of: continue
+                unit = _SCALE_WORDS.get(scale, scale)
+                if hint: out += [f'{_words(name)}: {_words(r.contrast)} has {_p(r.p)} by itself and {r.p_holm:.3f} after Holm: a hint, and nothing shown '
+                                 f'({unit}, 95 % interval by itself {span(r)}).' for r in of]
+                else: out.append(f'{_words(name)}: no difference was shown for {len(of)} contrast{"s" if of[1:] else ""}, which is not to say that there is none. The 95 % intervals, '
+                                 f'each by itself ({unit}): ' + '; '.join(f'{_words(r.contrast)} {span(r)}' for r in of) + '.')
         for r in a.ads[(a.ads.outcome == name) & (a.ads.apart < .05 / max(len(rows), 1))].itertuples():
             scale = rows.scale[rows.contrast == r.contrast].iloc[0]
             def value(e):
                 return '' if math.isnan(e) else f'{e:+.2f} points' if scale == 'points' else f'x {_g(math.exp(e))}'
             others = f'; the other ads together: {value(r.alone)}' if not math.isnan(r.alone) else ''
-            out.append(f'{_words(name)}: in {_words(r.contrast)}, {r.video_id} stands apart '
+            out.append(f'{_words(name)}: in {_words(r.contrast)}, {r.video_id} seems to stand apart '
                        f'({value(r.estimate)}{others}). A mean over ads hides this: look at the ads one by one.')
         gone = [r.contrast for r in rows.itertuples() if not r.p == r.p]
         if gone: out.append(f'{_words(name)}: not estimated: {", ".join(gone)}.')
@@ -326,19 +344,23 @@ def conclusions(self:Analysis)->list: # sentences
                            'equivalent to the baseline (a p above .05 would not show it).')
             elif r.equivalent:
                 out.append(f'{_words(name)}: the placebo is equivalent to the baseline within the margin ({r.margin}; '
-                           f'TOST, {_p(r.p)}), so an effect of a boost is not one of editing as such, as far as the '
-                           'margin goes.')
+                           f'{_test_words(r)}): editing as such moves the outcome by less than that, and only effects larger than the margin can be told from it.')
             else:
                 out.append(f'{_words(name)}: the placebo was not shown to be equivalent to the baseline within the '
-                           f'margin ({r.margin}; TOST, {_p(r.p)}): whether editing as such has an effect remains open.')
+                           f'margin ({r.margin}; {_test_words(r)}): whether editing as such has an effect remains open.')
         if a.dose_fits is not None:
             for r in a.dose_fits[(a.dose_fits.outcome == name) & a.dose_fits.slope.notna()].itertuples():
-                if r.scale == 'points': value = f'{r.slope:+.2f} points [{r.low:+.2f}, {r.high:+.2f}]'
+                if r.scale == 'points': value = f'{_points(r.slope)} points [{_points(r.low)}, {_points(r.high)}]'
                 else: value = f'x {_g(_exp(r.slope))} [{_g(_exp(r.low))}, {_g(_exp(r.high))}]'
-                out.append(f'{_words(name)}: for each doubling of '
+                known = a.doses[a.doses.outcome == name]['log_people' if r.dose == 'people' else 'log_alpha'].dropna()
+                reach = f'; doses of whole ads ran from {_exp(known.min()):.2f} to {_exp(known.max()):.2f}, so that a doubling lies outside' if len(known) and known.abs().max() < math.log(2) else ''
+                out.append(f'{_words(name)}: {"" if r.p < .05 else "no slope was shown: "}for each doubling of '
                            f'{"people" if r.dose == "people" else "the model"}\'s odds of attention on the product '
-                           f'{value} ({_SCALE_WORDS.get(r.scale, r.scale)}; {_p(r.p)}).')
+                           f'{value} ({_SCALE_WORDS.get(r.scale, r.scale)}; {_p(r.p)}{reach}).')
     return _few_ads(a.outcomes.table) + out + list(a.outcomes.warnings)
+
+def _test_words(r): # of an equivalence test
+    return f'TOST, {_p(r.p)}' if r.p == r.p else f'90 % interval {_g(_exp(r.low90))} to {_g(_exp(r.high90))}'
 
 def _few_ads(table): # a sentence, in a list, where there are fewer than six
     n = table.video_id.nunique()
@@ -358,7 +380,7 @@ def _anytime(r, n, planned): # the result with an interval and p that hold at ev
 
 # %% ../../nbs/evidence/17_analysis.ipynb #6b52848f
 def _equivalence(r, margin, m, rows): # the row of the placebo's test
-    bound, words = margin_bounds(margin, m.name, r.scale)
+    bound, words = margin_bounds(margin, m.name, r.scale, m.kind)
     out = dict(estimate=r.estimate, margin=words, bound=bound if bound else math.nan, equivalent=False, model=r.model)
     if not r.estimate == r.estimate: return out
     if not r.se > 0: # an exact method: its 90 % interval within the margin
@@ -458,6 +480,8 @@ def analyze(
             raise SettingsError(f'a margin or prior for {", ".join(sorted(odd))}, which is no outcome; there are '
                                 f'{", ".join(m.name for m in outcomes.measures)}')
     chosen = outcomes.measures if measures is None else [outcomes.measure(name) for name in measures]
+    if margin is not None and not isinstance(margin, dict) and len(chosen) > 1:
+        raise SettingsError(f'margin={margin:g}, and there are several outcomes, on scales of their own: give one for each, such as {{{chosen[0].name!r}: {margin:g}}}')
     settings = dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen],
                     leave_out=leave_out, bootstrap=bootstrap, seed=seed)
     plan, notes, table = planned_contrasts(outcomes.variants), list(outcomes.notes), outcomes.table
@@ -518,8 +542,7 @@ def methods(self:Analysis)->str: # Markdown
         models = [f'{model} ({which(group)})' for model, group in rows.groupby('model', sort=False)]
         parts.append(f'**{_words(name).capitalize()}.** Each planned contrast was estimated on the rows of its two '
                      f'arms: {"; ".join(models)}. '
-                     f'Holm\'s method adjusts p over the {int((rows.contrast != "placebo - baseline").sum())} '
-                     'contrasts of this outcome other than the placebo\'s. '
+                     f'Holm\'s method adjusts p over the contrasts of this outcome other than the placebo\'s ({int((rows.contrast != "placebo - baseline").sum())}). '
                      + ('Bayes factors (for an effect, against none) have the prior '
                         f'{rows.prior[rows.prior != ""].iloc[0]}. ' if (rows.prior != '').any() else '')
                      + ' '.join(f'{_words(r.contrast)}: {_effect_words(r)}; '
@@ -527,7 +550,7 @@ def methods(self:Analysis)->str: # Markdown
                                 for r in rows.itertuples() if r.estimate == r.estimate))
         for r in self.equivalence[self.equivalence.outcome == name].itertuples():
             parts.append('The placebo was tested for equivalence with the baseline (two one-sided tests, margin '
-                         f'{r.margin}): 90 % interval {r.low90:.3f} to {r.high90:.3f} on {rows.scale.iloc[0]}, '
+                         f'{r.margin}): 90 % interval {r.low90:.3f} to {r.high90:.3f} on {rows.scale[rows.contrast == r.contrast].iloc[0]}, '
                          f'{_p(r.p)}; {"equivalent" if r.equivalent else "not shown to be equivalent"}.'
                          if r.margin else 'No margin was given, so no equivalence of placebo and baseline was tested, '
                                           'and none is claimed.')
@@ -546,14 +569,14 @@ def methods(self:Analysis)->str: # Markdown
             rows = self.positions[(self.positions.outcome == name) & self.positions.p.notna()]
             if len(rows):
                 parts.append(f'Whether effects change with the position in the session was tested for {len(rows)} '
-                             f'contrasts, unadjusted: the smallest p is {rows.p.min():.3f} '
-                             f'({_words(rows.loc[rows.p.idxmin()].contrast)}).')
+                             f'contrast{"s" if len(rows) > 1 else ""}: the smallest {_p(rows.p.min())}, {_p(min(1., len(rows) * rows.p.min()))} after Bonferroni '
+                             f'({_words(rows.loc[rows.p.idxmin()].contrast)}; {rows.loc[rows.p.idxmin()].model}).')
     if s['peeked']:
         parts.append('Results were looked at before the data were complete: intervals and p of contrasts are '
                      'anytime-valid for the ads shown (asymptotic confidence sequences, Waudby-Smith et al., 2024), '
-                     'and never narrower than those of a single look.')
+                     'and never narrower than those of a single look. The test of equivalence, doses, positions and single ads do not allow for looks.')
     else:
-        parts.append('The analysis supposes that the number of viewers was fixed beforehand and nobody stopped '
+        parts.append(f'The analysis supposes that the number of {"viewers" if o.form == "views" else "impressions"} was fixed beforehand and nobody stopped '
                      'because of the results; if somebody did, the analysis must be told (`peeked`).')
     if self.ads.alone.notna().any(): parts.append('Each contrast was estimated anew without each ad in turn.')
     lost = [sentence for sentence in cannot_test(o.variants)]

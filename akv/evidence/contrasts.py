@@ -300,15 +300,22 @@ def gee_fit(
     import warnings
     import statsmodels.api as sm
     n = rows[measure.of].to_numpy(float) if measure.kind == 'count' else np.ones(len(rows))
-    ads, ad = np.unique(rows.video_id, return_inverse=True)
+    y, (ads, ad) = rows[measure.column].to_numpy(float) / n, np.unique(rows.video_id, return_inverse=True)
     centre = np.bincount(ad, n * rows.side) / np.bincount(ad, n)
     X = np.column_stack([np.ones(len(rows)), rows.side - centre[ad]])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        model = sm.GEE(rows[measure.column].to_numpy(float) / n, X, groups=ad, family=sm.families.Binomial(), weights=n)
-        fit = model.fit(cov_type='bias_reduced', scale=1.)
-    e = t_estimate(float(fit.params[1]), float(fit.bse[1]), len(ads) - 1)
-    return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, 'log odds', 'GEE (independence), clustered by ad, bias-reduced, t with ads - 1 df')
+        fit = sm.GLM(y, X, family=sm.families.Binomial(), var_weights=n).fit()
+    if not fit.converged: raise ModelError('the regression did not converge')
+    v = fit.mu * (1 - fit.mu)
+    H, S = np.linalg.inv((X * (n * v)[:, None]).T @ X), 0.
+    for one in range(len(ads)): # Mancl and DeRouen (2001): what each ad's residuals would be without its own pull
+        rows_of = ad == one
+        D, inverse = X[rows_of] * v[rows_of, None], (n / v)[rows_of]
+        u = (D * inverse[:, None]).T @ np.linalg.solve(np.eye(rows_of.sum()) - D @ H @ D.T * inverse, (y - fit.mu)[rows_of])
+        S = S + np.outer(u, u)
+    e = t_estimate(float(fit.params[1]), math.sqrt((H @ S @ H)[1, 1]), len(ads) - 1)
+    return Result(e.estimate, e.se, e.df, e.low, e.high, e.p, 'log odds', 'GEE (independence), clustered by ad (Mancl-DeRouen), t with ads - 1 df')
 
 def second_opinions(
     rows, # from `two_arms`
@@ -319,7 +326,7 @@ def second_opinions(
     out = []
     def take(f, *args):
         try: r = f(*args)
-        except (ModelError, np.linalg.LinAlgError, ValueError, ZeroDivisionError): return
+        except (ModelError, np.linalg.LinAlgError, ZeroDivisionError): return
         if r.model != first.model and not math.isnan(r.estimate): out.append(r)
     if not len(rows): return out
     if measure.kind in ('count', 'binary'):

@@ -90,7 +90,7 @@ KINDS = {   # of outcomes: the model that the analysis fits
     'binary': 'One answer of 0 or 1 a view (clicked, converted). For each contrast the views of its two arms enter a mixed '
               f'logistic regression {_VIEWS}, fitted by maximum likelihood with the Laplace approximation; t with {_DF}. {_FEW}',
     'time': f'Seconds watched, a view a row, on the log scale. {_REML}; given as a ratio of times with its 95 % interval. '
-            "Where views are cut off at the ad's end, a Cox regression of leaving takes its place: ads as strata, standard "
+            "Where more than 5 % of the views reach the ad's end, a Cox regression of leaving takes its place (and the margin is a ratio of hazards): ads as strata, standard "
             f'errors clustered by ad (and by viewer, where each sees one variant only), t with {_DF}; given as a hazard ratio.',
     'rating': f'Ratings, a view a row. {_REML}; given in points with its 95 % interval.',
     'share': f'Shares of attention on the product, a view a row, as log odds. {_REML}; given as an odds ratio with its 95 % '
@@ -209,19 +209,20 @@ def sample_text(
 )->str:            # Markdown
     "Who takes part, how many, and when it ends."
     if assignment.design == 'platform':
-        who, number = 'audience, dates, bids and budget, and what the platform optimises for; ethics approval', blank('number of impressions')
+        people = blank('audience, dates, bids and budget, and what the platform optimises for; ethics approval')
+        number = blank('number of impressions')
         ends = stopping or blank('when the campaign ends, whatever its results are')
     else:
-        who, number = 'who they are, where recruited, what they are paid; consent and ethics approval', f'{len(assignment.participants)} participants'
+        people = blank('who they are, where recruited, what they are paid; consent and ethics approval')
+        number = f'{len(assignment.participants)} participants'
         ends = stopping or ('data collection ends when every participant of the table has taken part or was replaced by one who got the '
                             'same row. Outcomes are not looked at before that.')
     why = size.rstrip('.') if size else blank('the power analysis: effect, variances, power, and where they are from')
-    return f'Participants: {blank(who)}\n\nSize: {number}, because {why}.\n\nStopping rule: {ends}'
+    return f'Participants: {people}\n\nSize: {number}, because {why}.\n\nStopping rule: {ends}'
 
 # %% ../../nbs/evidence/03_preregistration.ipynb #e7389c75
-_EXCLUDED = ('views during which the clip did not play to its end, by the log of the program that showed it',
-             'second and later views of the same ad by the same participant',
-             'participants for whom the files shown were not those assigned (SHA-256)')
+_EXCLUDED = ('views during which the clip did not start, stalled or failed, by the log of the program that showed it',
+             'second and later views of the same ad by the same participant')
 
 def exclusions_text(
     assignment, # Assignment
@@ -231,7 +232,8 @@ def exclusions_text(
     "Which views and people are left out."
     rules = [*(() if assignment.design == 'platform' else _EXCLUDED), *(rule.rstrip('.;') for rule in further),
              blank('attention checks, minimum time, and what else excludes a participant; or: nothing else')]
-    return 'Decided without the key, that is, without knowing who saw which variant:\n\n' + ';\n'.join(f'- {rule}' for rule in rules) + '.'
+    return 'Decided without the key, that is, without knowing who saw which variant:\n\n' + ';\n'.join(f'- {rule}' for rule in rules) + '.' + (
+        '' if assignment.design == 'platform' else '\n\nWho was shown another stimulus than the one assigned counts as assigned.')
 
 def _margin(kind, value=None):
     "A margin in words, or what a margin of this kind of outcome is."
