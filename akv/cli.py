@@ -81,7 +81,7 @@ def _import_stages():
 # %% ../nbs/20_cli.ipynb #1b919345
 _WORDS = (    # (pattern in a message, what it is on the command line)
     (r"a Placement with distance_cm and screen_cm", '--screen, --distance-cm and --screen-cm'),
-    (r"\(anew\)", '(--anew)'), (r"\(reread\)", '(--sessions)'), (r"\bgive source_type\b", 'give --edited-as'), (r"\bmedia_url\b", '--media-url'), (r"\bjspsych=", '--jspsych '),
+    (r"\(anew\)", '(--anew)'), (r"\(reread\)", '(--sessions)'), (r"\bgive source_type\b", 'give --edited-as'), (r"\bmedia_url\b", '--media-url'), (r"\bn_videos is", '--ads is'), (r"\bn_viewers is", '--viewers is'), (r"^placement\b(?=.* would have)", '--screen'), (r"^sound\b(?=.* would have)", '--silent'), (r"\bjspsych=", '--jspsych '),
     (r"give pixels_per_degree\b", 'give attention.pixels_per_degree in the settings'),
     (r"weight='count'", 'attention.fixation_weight: count in the settings'),
     (r"screen=\((\d+), (\d+)\)", r'--screen \1x\2'), (r"picture=\(x, y, width, height\)", '--picture X,Y,WIDTH,HEIGHT'),
@@ -241,6 +241,7 @@ def _inputs(args):
     if screen is not None:
         size = re.fullmatch(r'\s*(\d+)\s*[xX,]\s*(\d+)\s*', screen)
         if not size: raise AkvError(f"--screen {screen}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
+        if not all(int(n) for n in size.groups()): raise AkvError(f"--screen {screen}: both numbers must be above 0")
         placement = Placement(screen=tuple(map(int, size.groups())), picture=parse_box(picture) if picture else None,
                               distance_cm=distance or 0., screen_cm=screen_cm or 0.)
     return dict(found, columns=columns, placement=placement, reading=reading)
@@ -575,6 +576,20 @@ def _named(texts, flag, alone=False): # {name: number}; a number where one stand
 
 def _given(**options): return {name: value for name, value in options.items() if value is not None and value is not False}
 
+# %% ../nbs/20_cli.ipynb #67110b0d
+def _participants(text): # how many, or the codes in a file
+    if text is None: return None
+    if not os.path.isfile(text):
+        try: return int(text)
+        except ValueError: raise AkvError(f"--participants {text}: neither a whole number nor a file that is there") from None
+    try:
+        with open(text, encoding='utf-8-sig') as file: codes = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError: raise AkvError(f"{text}: not UTF-8 text; save it as UTF-8, a code a line") from None
+    if not codes: raise AkvError(f"{text}: no codes there; it should hold one a line")
+    if table := next((code for code in codes if re.search('[,;\t]', code)), None): raise AkvError(f"{text}: {table!r} looks like the row of a table; a code a line is wanted")
+    if codes[0].lower() in ('participant', 'participants', 'id', 'subject', 'viewer', 'code'): raise AkvError(f"{text}: begins with {codes[0]!r}, the head of a table; leave that line out")
+    return codes
+
 # %% ../nbs/20_cli.ipynb #49f72b1d
 @_command('who sees which ad in which variant', 'akv assign --participants 60 --output my_ads\n  akv assign --design platform --arms baseline,full_boost,placebo --weights baseline=2,full_boost=1,placebo=1',
           'ids', 'participants', 'design', 'arms', 'ads_each', 'weights', 'seed', 'playback', 'plan', 'margin', 'certificate', 'private_key', 'detail', 'edited_as', 'anew', 'output')
@@ -585,12 +600,7 @@ def _assign(args):
 
     A second call with more participants continues the table. Each outcome of --plan goes into the preregistration with its model."""
     from akv.experiment import Playback, prepare_experiment
-    people = args.participants
-    if people is not None:
-        if os.path.isfile(people):
-            with open(people, encoding='utf-8-sig') as file: people = [line.strip() for line in file if line.strip()]
-        else: people = _whole(people, '--participants')
-        if people == []: raise AkvError(f"--participants {args.participants}: no codes in that file, one a line")
+    people = _participants(args.participants)
     plan = {}
     for text in args.plan or ():
         name, _, kind = text.partition('=')
@@ -714,6 +724,8 @@ def _power(args):
                      length=args.length, simulations=args.simulations, seed=args.seed)
     if args.single: options['holm'] = False
     if margin is not None: options['margin'] = margin
+    if args.figure and os.path.splitext(args.figure)[1].lower() not in ('.pdf', '.svg', '.png'):
+        raise AkvError(f"--figure {args.figure}: expected a name that ends in .pdf, .svg or .png")
     if ads is None or people is None:
         if args.figure: raise AkvError("--figure saves a curve; give --ads and --viewers, one of them with several numbers")
         found = number_needed(effect, ads, people, **options, **_given(goal=args.goal))
@@ -726,10 +738,8 @@ def _power(args):
     print(f"\n{_supposed(found)}", *found.notes, sep='\n')
     if args.figure:
         from akv.evidence.figures import figure_bytes
-        kind = os.path.splitext(args.figure)[1][1:].lower()
-        if kind not in ('pdf', 'svg', 'png'): raise AkvError(f"--figure {args.figure}: expected a name that ends in .pdf, .svg or .png")
         from akv.study.files import atomic_path
-        with atomic_path(args.figure) as path: path.write_bytes(figure_bytes(found.plot(), kind))
+        with atomic_path(args.figure) as path: path.write_bytes(figure_bytes(found.plot(), os.path.splitext(args.figure)[1][1:].lower()))
         print(args.figure)
     return 0
 
@@ -754,6 +764,8 @@ def _analyze(args):
     found, files = analyze_project(project, args.table, _named(args.margin, '--margin', True), reread=args.sessions, **_given(
         measures=_listed(args.measures), weights=_named(args.weights and [args.weights], '--weights'), watch=args.watch, conversions=args.conversions_of, peeked=args.peeked, prior=args.prior,
         seed=args.seed), **(dict(bootstrap=args.bootstrap) if args.bootstrap is not None else {}))
+    from akv.study.files import notice
+    for text in found.notes: notice(text)              # what was left out, or read loosely
     print(found)
     print(f"\ntables   {project.outputs/'analysis'}\nfigures  {project.outputs/'analysis'/'figures'}\nmethods  {project.outputs/'analysis'/'methods.md'}")
     if project.manipulation_check.is_file():

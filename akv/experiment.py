@@ -15,8 +15,8 @@ from .study.files import AkvError, notice, read_json, read_table, SettingsError,
 from .study.project import Project, read_scenes
 from .evidence.design import assign, assign_project, Assignment, experiment_folder, planned_contrasts, read_assignment
 from .evidence.stimuli import check_stimuli, make_stimuli, Playback, used_playback, verify_stimuli
-from .evidence.preregistration import blanks, preregistration, write_preregistration
-from .evidence.disclosure import disclose
+from .evidence.preregistration import blanks, outcome_kinds, placebo_margins, preregistration, write_preregistration
+from .evidence.disclosure import disclose, DISCLOSED_AS
 from .evidence.exports import export_gorilla, export_jspsych, export_labjs, export_psychopy, export_qualtrics, preflight, write_engagement
 from .evidence.gaze_areas import write_gaze_areas
 from .evidence.people import measure_people
@@ -51,6 +51,10 @@ def prepare_experiment(
     "Assign, make the stimuli, check and disclose them, and draft the preregistration. Raises as its steps do, and `AkvError` where a stimulus cannot be shown."
     project = project if isinstance(project, Project) else Project(project)
     if (certificate is None) != (private_key is None): raise SettingsError('a certificate and its private key go together; give both')
+    placebo_margins(margin, outcome_kinds(outcomes))        # what is wrong is found before anything that is there changes
+    if source_type is not None and source_type not in DISCLOSED_AS: raise SettingsError(f'source type {source_type!r}: choose among {", ".join(DISCLOSED_AS)}')
+    for name, path in dict(certificate=certificate, private_key=private_key).items():
+        if path is not None and not Path(path).is_file(): raise SettingsError(f'{name} {path}: no such file')
     if playback is None and not anew: playback = used_playback(project)
     made = assign_project(project, participants, anew=anew, **design)
     make_stimuli(project, playback, anew, progress)
@@ -86,6 +90,9 @@ def export_experiment(
     takes = {p: set(inspect.signature(EXPORTS.get(p, write_gaze_areas)).parameters) - {'project', 'video_ids'} for p in programs}
     if idle := [name for name in options if not any(name in t for t in takes.values())]:
         raise SettingsError(f'{", ".join(idle)} would have no effect on {", ".join(programs)}')
+    missing = [(p, name) for p in programs if p in EXPORTS for name, a in inspect.signature(EXPORTS[p]).parameters.items()
+               if name != 'project' and a.default is a.empty and name not in options]
+    if missing: raise SettingsError(f'{missing[0][0]} needs {missing[0][1]}' + (', the address under which the clips lie (https://...)' if missing[0][1] == 'media_url' else ''))
     made = {}
     for program in programs:
         own = {name: value for name, value in options.items() if name in takes[program]}

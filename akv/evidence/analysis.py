@@ -159,7 +159,9 @@ def fit_dose(
     gone = rows.dose.isna()
     left = rows[~gone].reset_index(drop=True)
     said = f'{int(gone.sum())} of {len(rows)} rows are of an ad and variant without a dose, and are left out of the dose-response line.'
-    r = fit_contrast(left, measure, 'dose') if len(left) else failed('points', 'none', 'no row has a dose')
+    if not len(left): r = failed('points', 'none', 'no row has a dose')
+    elif np.ptp(left.dose) < math.log(1.05): r = failed('points', 'none', f'doses hardly differ (alpha {math.exp(left.dose.min()):.3f} to {math.exp(left.dose.max()):.3f}): a line on them would say nothing')
+    else: r = fit_contrast(left, measure, 'dose')
     k = math.log(2)
     r = replace(r, estimate=r.estimate * k, se=r.se * k, low=r.low * k, high=r.high * k, model=r.model.replace('effect by ad', 'slope by ad'))
     return r, said if gone.any() else ''
@@ -480,6 +482,7 @@ def analyze(
             raise SettingsError(f'a margin or prior for {", ".join(sorted(odd))}, which is no outcome; there are '
                                 f'{", ".join(m.name for m in outcomes.measures)}')
     chosen = outcomes.measures if measures is None else [outcomes.measure(name) for name in measures]
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0: raise SettingsError(f'seed={seed!r}: a whole number from 0')
     if margin is not None and not isinstance(margin, dict) and len(chosen) > 1:
         raise SettingsError(f'margin={margin:g}, and there are several outcomes, on scales of their own: give one for each, such as {{{chosen[0].name!r}: {margin:g}}}')
     settings = dict(margin=margin, prior=prior, peeked=peeked, measures=[m.name for m in chosen],

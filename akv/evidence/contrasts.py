@@ -267,7 +267,8 @@ def fit_contrast(
                 events, of = by_ad(rows, measure)
                 few, ads = min(events.sum(0).min(), (of - events).sum(0).min()), len(events)
                 if few < SMALL or ads < 2:
-                    why = f'only {few:.0f} events in one arm' if few < SMALL else 'one ad only (the result concerns this ad, no others)'
+                    rare = 'events' if events.sum(0).min() == few else 'without one'
+                    why = f'only {few:.0f} {rare} in one arm' if few < SMALL else 'one ad only (the result concerns this ad, no others)'
                     r = exact_fit(events, of)
                     return replace(r, notes=[f'{why}, so the exact method takes the place of the mixed model (it '
                                              'supposes the same effect in all ads)', *r.notes])
@@ -285,10 +286,10 @@ def fit_contrast(
             return failed(scale, 'none', f'not estimated: {why}')
         if measure.kind in ('count', 'binary'):
             r = exact_fit(*by_ad(rows, measure))
-            return replace(r, notes=[f'the mixed model failed ({why}): the exact method takes its place, which '
+            return replace(r, notes=[f'the model failed ({why}): the exact method takes its place, which '
                                      'supposes the same effect in all ads', *r.notes])
         scale = 'log seconds' if measure.kind == 'time' else scale
-        return ads_differences(rows, measure, scale, [f"the mixed model failed ({why}): the ads' differences take its "
+        return ads_differences(rows, measure, scale, [f"the model failed ({why}): the ads' differences take its "
                                                       "place"])
 
 # %% ../../nbs/evidence/14_contrasts.ipynb #4f375636

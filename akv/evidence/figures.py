@@ -455,7 +455,9 @@ def analysis_figures(
         if sum(rows.contrast.isin([f'{w}_boost - baseline' for w in ('early', 'middle', 'late')])) > 1:
             figures[name(outcome, 'windows')] = window_plot(rows)
         for contrast in [] if ads is None else ads[ads.outcome == outcome].contrast.unique():
-            figures[name(outcome, contrast, 'ads')] = stimulus_plot(ads, contrast, rows, outcome)
+            of_ads = ads[(ads.outcome == outcome) & (ads.contrast == contrast)]
+            if (np.isfinite(of_ads.estimate) & (of_ads.se > 0)).any():          # else there is nothing to draw
+                figures[name(outcome, contrast, 'ads')] = stimulus_plot(ads, contrast, rows, outcome)
         if doses is not None and ('outcome' not in doses or outcome in set(doses.outcome)):
             of = lambda t: t if 'outcome' not in t else t[t.outcome == outcome]
             found = [{}] if fits is None or not len(of(fits)) else of(fits).to_dict('records')

@@ -357,6 +357,7 @@ def write_gaze_areas(
     tolerance=1.,   # pixels by which straightening may move an outline
 )->list:            # of the files that were written
     "Write the areas of ads into `outputs/experiment/areas`. Raises `AkvError` where an ad has no video or no mask."
+    if not 0 <= tolerance < 100: raise AkvError(f'tolerance {tolerance!r}: pixels from 0 to below 100')
     folder, files, ads = project.outputs/'experiment'/'areas', [], []
     for video_id in project.video_ids() if video_ids is None else video_ids:
         areas = gaze_areas(project, safe_id(video_id), tolerance)

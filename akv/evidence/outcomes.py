@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from .tests import sample_ratio
 from ..study.files import read_json, read_table, TableError, whole_number
-from ..study.project import id_key, plain_id, Project, read_scenes, stray_rows, VARIANTS
+from ..study.project import id_key, nearest_id, plain_id, Project, read_scenes, stray_rows, VARIANTS
 
 # %% ../../nbs/evidence/13_outcomes.ipynb #1a7cc3a8
 _MISSING = {'', 'na', 'n/a', 'nan', 'null', 'none', '-', '–', '.'}
@@ -149,6 +149,10 @@ def _resolve_ids(table, planned, where): # the rows of known ads, spelled as the
     if not own.notna().any():
         raise TableError(f'{where}: no row is of an ad in this study ({", ".join(list(planned)[:3])}, ...); found '
                          f'{", ".join(table.video_id.unique()[:3])}')
+    gone = [v for v in planned if v not in set(own)]
+    for text in table.video_id[own.isna()].unique():
+        like = nearest_id(text, planned)
+        if like in gone: raise TableError(f'{where}: {int((table.video_id == text).sum())} rows are of {text}, which is no ad of this study, and none of {like}: is it {like}? Correct it')
     table['video_id'] = own
     return table[own.notna()], strays
 
@@ -182,8 +186,12 @@ def _count(table, name, where, notes): # a column of counts
         notes.append(f'{name} is empty in {_rows(np.isnan(values))} of {where}: left out there, not taken for 0.')
     return values
 
-def _rate(table, name, where, notes): # a column of proportions
+def _rate(table, name, where, notes, counted=False): # a column of proportions; counted: there are counts, too
     values = read_numbers(table[name], where, name, percent=True)
+    if not counted and np.isfinite(values).any() and .2 < np.nanmax(values) <= 1 and not any('%' in str(v) for v in table[name]):
+        if name == 'CTR':
+            raise TableError(f'{where}: {name} goes up to {np.nanmax(values):g}: is that {100 * np.nanmax(values):g} % or {np.nanmax(values):g} %? Write the percent sign, or give counts')
+        notes.append(f'{name} goes up to {np.nanmax(values):g}, and was read as {100 * np.nanmax(values):g} %, not {np.nanmax(values):g} %; write the percent sign if that is wrong.')
     if (values > 1).any() and not any('%' in str(v) for v in table[name]):
         if np.nanmax(values) > 100:
             raise TableError(f'{where}: {name} is {np.nanmax(values):g} in {_rows(values > 100)}, and a rate ends at '
@@ -248,7 +256,7 @@ def _read_counts(table, where, notes, conversions, watch, lengths):
     return cells, measures
 
 def _compare_rate(table, where, notes): # clicks and CTR in one table should agree
-    rate, own = _rate(table, 'CTR', where, notes), table.clicks / table.impressions.where(table.impressions > 0)
+    rate, own = _rate(table, 'CTR', where, notes, counted=True), table.clicks / table.impressions.where(table.impressions > 0)
     apart = ((rate - own).abs() > .0006 + .05 * own).to_numpy()
     notes.append('CTR is not used: clicks and impressions are.' + (f' It differs from them in {_rows(apart)}.' if apart.any() else ''))
 
@@ -294,7 +302,9 @@ def _read_views(table, where, notes, outcomes, lengths):
         wanted = outcomes is not None and name in outcomes or name in ('watch_time', 'attention_share')
         try: values = read_numbers(column, where, name, percent=name == 'attention_share')
         except TableError:
-            if wanted: raise
+            if wanted or _RATING.search(name.lower()): raise
+            texts = column.astype(str).str.strip()
+            if (texts.str.fullmatch(r'[-+]?\d+([.,]\d+)?')).mean() > .5: raise          # mostly numbers: one of them is spoilt
             if 'participant' in table and (table.groupby('participant')[name].nunique() > 1).any():
                 notes.append(f'The column {name} holds text that varies within a viewer: not analysed.')
             else: covariates.append(name)
@@ -313,6 +323,8 @@ def _read_views(table, where, notes, outcomes, lengths):
         if kind == 'share' and ((values < 0) | (values > 1)).any():
             raise TableError(f'{where}: {name} is outside 0 to 1 in {_rows((values < 0) | (values > 1))}; shares are '
                              'proportions; correct it')
+        if kind == 'rating' and (odd := sorted(set(values) & {99., 999., 9999., -9., -99., -999.})) and np.nanmax(np.abs(values[~np.isin(values, odd)]), initial=0) < 50:
+            raise TableError(f'{where}: {name} is {odd[0]:g} in {_rows(values == odd[0])}: a code for "missing"? Leave the cell empty')
         measures.append(Measure(name, kind, name))
     if guessed:
         notes.append(f'Columns taken for: {"; ".join(guessed)}. Name the outcomes (outcomes=[...]) if that is wrong.')
@@ -408,8 +420,9 @@ def arm_ratio(
     cells = counts if isinstance(counts, pd.DataFrame) else None
     observed = counts if cells is None else cells.sum()
     w = np.array([1. if weights is None else float(weights.get(v, 0)) for v in observed.index])
-    if (w <= 0).any():
-        raise TableError(f'no weight above 0 is planned for {observed.index[w <= 0][0]}, which has rows; give one')
+    bad = ~((w > 0) & np.isfinite(w))
+    if bad.any():
+        raise TableError(f'no weight above 0 is planned for {observed.index[bad][0]}, which has rows; give one')
     expected = observed.sum() * w / w.sum()
     table = pd.DataFrame(dict(variant=observed.index, observed=observed.to_numpy(), expected=expected))
     table['ratio'] = table.observed / table.expected

@@ -373,8 +373,11 @@ def _row(shares, variant, named, half, simulated, note=''):
     timed = 'looking time' if (shares['seconds'] != shares['looks']).any() else 'looks'
     model = f"share of {timed}, odds against baseline; " + ('half a look added on and off the product; ' if half else 'a level for each scene; ') + (
         'viewers and ads as samples of more (two-way jackknife)' if dose.ads else f"viewers as a sample, {'this scene' if half else 'these ads alone'} (jackknife)")
+    alphas = np.exp([dose.value, dose.low, dose.high])
+    if half and (not on.any() or np.array_equal(on, of)):        # nobody, or everybody, looked at it throughout: no odds to compare
+        alphas, note = np.full(3, np.nan), '; '.join(filter(None, (note, 'nobody looked at the product, or everybody did throughout')))
     return dict(zip(DOSE_COLUMNS, [*named, variant, int(shares.loc[shares['variant'] == variant, 'participant'].nunique()), *each.mean(0),
-                                   *np.exp([dose.value, dose.low, dose.high]), model, '; '.join(filter(None, (note, dose.note))), simulated]))
+                                   *alphas, model, '; '.join(filter(None, (note, dose.note))), simulated]))
 
 def people_doses(
     project, # akv.study.project.Project

@@ -421,7 +421,10 @@ def power(
         if useless: raise SettingsError(f'{name} would do nothing here: {why}')
     if unknown := [v for v in effects if v not in arms]: raise SettingsError(f'an effect of {", ".join(unknown)}, which is not among the arms: {", ".join(arms)}')
     if 'baseline' in effects: raise SettingsError('effects are differences from the baseline, which has none itself')
-    if not all(np.isfinite(v) and abs(v) < 10 for v in effects.values()): raise SettingsError(f'effect {effects}: numbers on the scale of {outcome} ({s["scale"]})')
+    for v, value in effects.items():
+        if not (np.isfinite(value) and abs(value) < 10): raise SettingsError(f'effect of {v}: {value:g}; on the scale of {outcome} ({s["scale"]}) it is a number between -10 and 10')
+    if outcome == 'watch_time' and not length > 0: raise SettingsError(f'length is {length:g}: seconds that the ads last, above 0')
+    if outcome == 'watch_time' and s['base'] >= length: raise SettingsError(f'base is {s["base"]:g} s in ads of {length:g} s: more than half would watch to the end, and nothing can be compared')
     if not 0 < alpha < 1: raise SettingsError(f'alpha is {alpha}: a share, as .05')
     if margin is not None and not margin > 0: raise SettingsError(f'margin is {margin}: a distance from 0 on {s["scale"]}, above 0')
     videos, viewers = _whole('n_videos', n_videos, 3), _whole('n_viewers', n_viewers, len(arms))
@@ -447,6 +450,8 @@ def power(
                                  power=found / simulations, low=float(low), high=float(high), studies=simulations, failed=int((~good).sum()), mean_estimate=mean, model=tests['model'][j]))
     table = pd.DataFrame(rows)
     table = table.sort_values('effect', key=lambda e: e == 0, kind='stable').reset_index(drop=True)      # what has an effect comes first
+    if (table.failed > table.studies / 2).any():
+        raise SettingsError(f'{int(table.failed.max()):,} of {simulations:,} studies could not be analysed: with these numbers (noise, base, length) there is nothing to compare')
     notes = [] if not table.failed.any() else [f'{table.failed.sum()} tests of {table.studies.sum():,} could not be made and count as not found']
     settings = dict(outcome=outcome, form=form, scale=s['scale'], arms=arms, effects=effects, margin=margin, holm=holm, alpha=alpha, simulations=simulations, seed=seed,
                     **{name: v for name, v in s.items() if name != 'scale'}, **(dict(spread=spread) if form == 'counts' else {}))
@@ -547,6 +552,7 @@ def number_needed(
     "The smallest number of viewers, or of ads, with the power that is wanted. Raises `SettingsError` unless exactly one number is left open."
     import pandas as pd
     if (n_videos is None) == (n_viewers is None): raise SettingsError('leave one open, n_videos or n_viewers, and give the other')
+    if not any((effect if isinstance(effect, dict) else {'': effect}).values()): raise SettingsError('an effect of none cannot be found, however many take part')
     if not .05 < goal < .99: raise SettingsError(f'goal is {goal}: a power between .05 and .99')
     what, cells = ('n_videos' if n_videos is None else 'n_viewers'), []
     counts = options.get('form') == 'counts' or options.get('form') is None and options.get('outcome', 'clicks') in ('clicks', 'conversions')

@@ -221,6 +221,7 @@ def make_stimuli(
     before = read_json(place) if place.is_file() else {}
     kept = not anew and before.get('settings') == {'playback': settings} and {row['stimulus']: row for row in before.get('stimuli', [])}
     source_hash = dict(zip(key['stimulus'], key['source_sha256'])) if 'source_sha256' in key else {}
+    if not kept: write_json(place, dict(before if isinstance(before, dict) else {}, settings={'playback': settings}, stimuli=[]))      # so that a stopped call goes on as it began
     rates, rows = {}, []
     for done, (code, ad, video, was) in enumerate(zip(key['stimulus'], key['video_id'], key['video'], key['sha256'])):
         source, target, row = project.resolve(video), stimulus_path(project, code), dict(stimulus=code, video_id=ad)
