@@ -6,7 +6,7 @@
 __all__ = ['BEAT', 'STALE', 'project_lock']
 
 # %% ../../nbs/study/07_lock.ipynb #d438c6a6
-import _thread, contextlib, datetime, json, os, platform, threading, time
+import _thread, contextlib, datetime, json, os, platform, signal, threading, time
 from dataclasses import dataclass, field
 from pathlib import Path
 from .files import AkvError, is_gone, known_gone, locked, log, process_mark, temporary_path
@@ -77,7 +77,8 @@ class _Held:
             try: os.utime(self.path)
             except FileNotFoundError:
                 log.error(f"{self.path.parent}: this process was taken for dead (was the machine asleep?), and another may write here now; stopping")
-                return _thread.interrupt_main()
+                ends = signal.SIGTERM if callable(signal.getsignal(signal.SIGTERM)) else signal.SIGINT
+                return _thread.interrupt_main(ends)             # as the command line ends, or as Ctrl-C
             except OSError: pass                                # the disk may come back
 
     def free(self):
