@@ -7,14 +7,14 @@ __all__ = ['COLUMNS', 'FLAGGED', 'VERDICTS', 'AREA_COLUMNS', 'PEOPLE', 'SIMULATE
            'read_area_shares', 'check_people', 'manipulation_check', 'read_check', 'checked_videos', 'forget_checked']
 
 # %% ../nbs/14_check.ipynb #72a919b2
-import functools, io
+import functools
 from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from .study.files import AkvError, content_hash, notice, read_table, write_table
+from .study.files import AkvError, as_text, content_hash, notice, read_table, write_table
 from .study.images import load_image
 from .study.project import Project, VARIANTS
 from .study.settings import Settings
@@ -371,7 +371,7 @@ def _with_others(path, table, videos, columns): # the file's rows of other video
     others = [c for c in old.columns if c.startswith(prefix) and c not in columns and (old[c] != '').any()]
     columns = _after_witnesses(columns, [c.removeprefix(prefix) for c in others])   # what witnesses of before saw of other videos
     old = old.reindex(columns=columns, fill_value='') # an earlier version knew fewer columns
-    new = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+    new = as_text(table)
     return _in_order(pd.concat([old, new], ignore_index=True).fillna(''))
 
 def _write_area_shares(project, rows, videos, given, columns=AREA_COLUMNS): # `given`: whether these videos have areas

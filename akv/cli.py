@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/20_cli.ipynb #008e55ca
-import argparse, glob, logging, os, re, sys, textwrap
+import argparse, contextlib, glob, logging, os, re, signal, sys, textwrap, threading
 from dataclasses import dataclass
 import akv
 from .ui.options import GAZE, GAZE_EXAMPLES, OPTIONS
@@ -21,14 +21,15 @@ class _Command:
     options:tuple    # names in OPTIONS
     short:dict       # {a short flag, without its dashes: the name in OPTIONS of the option it stands for}
     work:object      # called with the parsed arguments, returns the exit code
+    writes:bool      # whether it holds the project's lock from beginning to end
 
 _COMMANDS = {}
 
-def _command(summary, example, *options, **short):
+def _command(summary, example, *options, writes=True, **short):
     "Register the function below as a subcommand, named after the first word of its name."
     def register(work):
         name = work.__name__.split('_')[1]
-        _COMMANDS[name] = _Command(name, summary, example, options, short, work)
+        _COMMANDS[name] = _Command(name, summary, example, options, short, work, writes)
         return work
     return register
 
@@ -61,13 +62,16 @@ def make_parser()->argparse.ArgumentParser:
 def _import_stages():
     "Import what commands work with."
     global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
+    global project_lock, rejections, was_missing
     global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
     global ALPHAS, plain_id, possible_doses, proposed_doses, read_area_shares
     global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
     from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
     from akv.study.project import plain_id, Project, read_scenes, VARIANTS
+    from akv.study.review import rejections
     from akv.study.settings import keep_settings, project_settings
+    from akv.study.lock import project_lock, was_missing
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
     from akv.sources.tracks import doubtful_frames
@@ -131,9 +135,21 @@ def _dose_lines(doses):
     return '\n'.join('  '.join(row).rstrip() for row in zip(*columns))
 
 # %% ../nbs/20_cli.ipynb #d5e46400
+class _Terminated(KeyboardInterrupt):
+    "SIGTERM has come."
+
+@contextlib.contextmanager
+def _ended_by_sigterm():
+    "Let SIGTERM end the work as Ctrl-C does."
+    if threading.current_thread() is not threading.main_thread(): yield; return      # only there may a signal be awaited
+    def end(number, frame): raise _Terminated
+    before = signal.signal(signal.SIGTERM, end)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
 def main(
     argv=None, # arguments; None: those of the process
-)->int:        # 0: all went well; 1: the message says what did not; 2: wrong command line; 130: stopped by the user
+)->int:        # 0: all went well; 1: the message says what did not; 2: wrong command line; 130 or 143: stopped, by Ctrl-C or SIGTERM
     "The `akv` command."
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
@@ -143,12 +159,15 @@ def main(
     if not any(isinstance(h, _Notices) for h in log.handlers): log.addHandler(_Notices())
     log.setLevel(logging.DEBUG if args.debug else logging.WARNING if _bars() else logging.INFO) # bars show the stages
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # waiting threads sleep: on a busy machine five times as fast
+    command = _COMMANDS[args.command]
     try:
-        if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
-        return _COMMANDS[args.command].work(args)
-    except KeyboardInterrupt:
+        with _ended_by_sigterm():
+            if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
+            if not command.writes: return command.work(args)
+            with project_lock(Project(args.output), shared=bool(getattr(args, 'shard', None))): return command.work(args)
+    except KeyboardInterrupt as stop:
         print("\nakv: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
     except BrokenPipeError: return 0
     except Exception as error:
         from akv.study.files import AkvError
@@ -292,6 +311,7 @@ def _chain(args, sources=None, keep=True):
     chain = Chain(project, _settings(args), Given(**_inputs(args)), sources, _bars())
     ids = list(sources or project.own_ids(getattr(args, 'ids', None) or []) or project.video_ids())
     chain.given.check(len(ids), ids)
+    rejections(project)      # what cannot be read stops everything: a rejection would be lost
     clear_leftovers(project.root)
     if keep and chain.asked: keep_settings(project, chain.settings)
     return chain
@@ -324,7 +344,7 @@ def _stage(args, stage, known, done, **options):
     chain = _chain(args, keep=False)    # settings with which nothing could be done are not kept
     project = chain.project
     ids = project.own_ids(args.ids) or known(project)
-    if not ids and not project.root.is_dir(): raise AkvError(f"{project.root}: there is no such folder")
+    if not ids and was_missing(project): raise AkvError(f"{project.root}: there is no such folder")
     if not ids:
         raise AkvError(project.misplaced() or f"{project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
@@ -339,12 +359,14 @@ def _with_valid_scenes(project):
     return list(read_table(project.valid_scenes_csv, ('video_id',))['video_id'].unique())
 
 # %% ../nbs/20_cli.ipynb #98c3876e
-@_command('lay out a project: commented settings, empty folders and tables', 'akv init my_ads', 'folder')
+@_command('lay out a project: commented settings, empty folders and tables', 'akv init my_ads', 'folder', writes=False)
 def _init(args):
     """Write settings.yaml, in which every setting stands with its meaning, unit and default, and the empty
     folders and tables of a project. What exists stays as it is."""
+    from akv.study.lock import project_lock
+    from akv.study.project import Project
     from akv.study.settings import init_project
-    made = init_project(args.folder)
+    with project_lock(Project(args.folder)): made = init_project(args.folder)
     print('\n'.join(map(str, made)) or f"{args.folder}: all is there already")
     return 0
 
@@ -630,7 +652,7 @@ def _counted(): # progress of a step that tells how many of how many
 
 # %% ../nbs/20_cli.ipynb #9b7b427d
 @_command('the experiment for PsychoPy, jsPsych and others', 'akv export jspsych --output my_ads\n  akv export --serve --output my_ads        (jsPsych on this machine, with its data)\n  akv export psychopy areas --output my_ads',
-          'programs', 'questions', 'title', 'skip_after', 'button', 'silent', 'jspsych', 'media_url', 'save_url', 'finish_url', 'screen', 'picture', 'tolerance', 'preflight', 'serve', 'output')
+          'programs', 'questions', 'title', 'skip_after', 'button', 'silent', 'jspsych', 'media_url', 'save_url', 'finish_url', 'screen', 'picture', 'tolerance', 'preflight', 'serve', 'output', writes=False)
 def _export(args):
     """Write outputs/experiment/PROGRAM for each program named: a page for jsPsych, a script and conditions for PsychoPy, tables for lab.js, Gorilla and
     Qualtrics; or, as areas, where the product, the placebo's region and the rest are in every frame, for gaze software. `akv assign` comes before.
@@ -648,7 +670,8 @@ def _export(args):
                      media_url=args.media_url, save_url=args.save_url, finish_url=args.finish_url, tolerance=args.tolerance, placement=placement)
     if 'sound' in options: options['sound'] = False
     if args.programs:
-        for program, folder in export_experiment(project, args.programs, **options).items(): print(f"{program:<12}{folder}")
+        with project_lock(project):      # and not while a page is served, which may take days
+            for program, folder in export_experiment(project, args.programs, **options).items(): print(f"{program:<12}{folder}")
     elif options: raise AkvError(f"name the program that --{next(iter(options)).replace('_s', '').replace('_', '-')} is for, such as: akv export jspsych")
     wrong = 0
     if args.preflight:
@@ -660,7 +683,7 @@ def _export(args):
 
 # %% ../nbs/20_cli.ipynb #45cd36a5
 @_command('single pictures before people: is it seen, where do they look', 'akv pilot --viewers 20 --output my_ads\n  akv pilot --results --output my_ads',
-          'arms', 'viewers', 'tasks', 'seed', 'jspsych', 'serve', 'results', 'output')
+          'arms', 'viewers', 'tasks', 'seed', 'jspsych', 'serve', 'results', 'output', writes=False)
 def _pilot(args):
     """Make outputs/pilot, a page that shows scenes of a few variants to people: does this picture look edited, and, blurred, where do they uncover it with the
     mouse? --serve shows it on this machine and saves the sessions; --results reads them: how well edited pictures were told from untouched ones, and where people looked."""
@@ -670,7 +693,7 @@ def _pilot(args):
     if args.results:
         if idle := [OPTIONS[name].flags[0] for name in ('arms', 'viewers', 'tasks', 'jspsych', 'serve') if getattr(args, name) is not None]:
             raise AkvError(f"{idle[0]} is about the page; --results reads what was saved")
-        write_pilot(project, **_given(seed=args.seed))
+        with project_lock(project): write_pilot(project, **_given(seed=args.seed))
         for name in ('naturalness.csv', 'looks.csv'):
             path = project.outputs/'pilot'/name
             if path.is_file(): print(path)
@@ -679,7 +702,7 @@ def _pilot(args):
             for row in read_table(table, ('variant', 'd_prime', 'low', 'high', 'n_viewers', 'n_scenes')).itertuples():
                 print(f"  {row.variant.replace('_', ' '):<14} d' {float(row.d_prime):.2f} ({float(row.low):.2f} to {float(row.high):.2f}); {row.n_viewers} viewers, {row.n_scenes} scenes")
         return 0
-    folder = make_pilot(project, **_given(variants=_listed(args.arms), viewers=_whole(args.viewers, '--viewers'), tasks=_listed(args.tasks), jspsych=args.jspsych, seed=args.seed))
+    with project_lock(project): folder = make_pilot(project, **_given(variants=_listed(args.arms), viewers=_whole(args.viewers, '--viewers'), tasks=_listed(args.tasks), jspsych=args.jspsych, seed=args.seed))
     print(folder)
     if args.serve is not None: print(f"{serve(folder/'page', folder/'sessions', args.serve)} sessions were saved")
     return 0
@@ -702,7 +725,7 @@ def _people(args):
 
 # %% ../nbs/20_cli.ipynb #055c42be
 @_command('how many ads and viewers it takes', 'akv power --ads 10,20,40 --viewers 100 --effect 0.3 --outcome rating\n  akv power --ads 20 --effect full_boost=1.2 --arms baseline,full_boost,placebo        (how many impressions?)',
-          'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure')
+          'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure', writes=False)
 def _power(args):
     """Simulate experiments with so many ads and viewers, analyse each as `akv analyze` would, and say how often the effect is found. Where --ads or --viewers is left out, search for
     the number that finds it with the power of --goal.

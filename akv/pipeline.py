@@ -6,20 +6,21 @@
 __all__ = ['name_videos', 'keywords_of', 'set_keywords', 'Given', 'Chain', 'dose_table', 'RunResult', 'run', 'run_demo']
 
 # %% ../nbs/19_pipeline.ipynb #16cbc44c
-import glob, shutil
+import functools, glob, inspect, shutil
 from pathlib import Path
 from dataclasses import dataclass, field
 import akv
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, log, notice,
+from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, locked, log, notice,
                              PACKAGE, read_json, read_table, SettingsError, TableError, VideoError, write_table)
 from .study.images import load_image
 from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
-                               nearest_id, StageCache, stray_rows, VARIANTS)
+                               nearest_id, refuse_alike, StageCache, stray_rows, VARIANTS)
 from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
+from .study.lock import project_lock
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS, MOVING_WEIGHTS
 from .sources.other_models import chosen_hash, chosen_model
@@ -87,14 +88,16 @@ def set_keywords(
     project:Project,
     words:dict,  # {id: word}
 )->None:
-    "Bring `data/keywords.csv` up to date. Raises `TableError` where it is damaged."
-    known, path, columns = project.keywords(), project.keywords_csv, ["_id", "keyword_list[0]"]
-    known = {id_key(video_id): word for video_id, word in known.items()}
-    new = {video_id: word for video_id, word in words.items() if known.get(id_key(video_id)) != word}
-    if not new: return
-    table = read_table(path, columns) if path.is_file() else pd.DataFrame(project.keywords().items(), columns=columns)
-    table = table[~table["_id"].map(id_key).isin(set(map(id_key, new)))]
-    write_table(pd.concat([table, pd.DataFrame(new.items(), columns=columns)]).fillna(""), path)
+    "Bring `data/keywords.csv` up to date, one process at a time. Raises `TableError` where it is damaged."
+    if not words: return
+    path, columns = project.keywords_csv, ["_id", "keyword_list[0]"]
+    with locked(path.parent):
+        known = {id_key(video_id): word for video_id, word in project.keywords().items()}
+        new = {video_id: word for video_id, word in words.items() if known.get(id_key(video_id)) != word}
+        if not new: return
+        table = read_table(path, columns) if path.is_file() else pd.DataFrame(project.keywords().items(), columns=columns)
+        table = table[~table["_id"].map(id_key).isin(set(map(id_key, new)))]
+        write_table(pd.concat([table, pd.DataFrame(new.items(), columns=columns)]).fillna(""), path)
 
 # %% ../nbs/19_pipeline.ipynb #fd76f9d5
 @dataclass
@@ -188,6 +191,7 @@ def _contents(folder):
 # %% ../nbs/19_pipeline.ipynb #1226fee6
 class Chain:
     "Takes the videos of a project through the stages; a fault in one leaves the others alone."
+    shared = False   # whether the project's lock is held among others that compute other parts
     def __init__(self,
         project:Project,
         settings=None,    # Settings, a YAML file, or None: the project's own
@@ -201,6 +205,7 @@ class Chain:
         if editor not in EDITORS:
             raise SettingsError(f"editing.editor {editor}: not known; use one of: {', '.join(EDITORS)}")
         self.given, self.sources, self.progress = given or Given(), sources or {}, progress
+        refuse_alike(self.sources, project.video_folders())
         self.cache, self.faults, self._uses = StageCache(project), {}, {}
 
     def each(self,
@@ -208,7 +213,10 @@ class Chain:
         stage,     # one of this object's stages
         **options, # of the stage
     )->list:       # ids of the videos that came through
-        "Take several videos through one stage. What is wrong with one is noted in `.faults`."
+        """Take several videos through one stage. What is wrong with one is noted in `.faults`.
+
+        Raises `TableError` where data/review.csv cannot be read: what was rejected must not go on."""
+        rejections(self.project)
         done = []
         for video_id in video_ids:
             if stage.__name__ != 'finish': log.info('%s: %s', video_id, stage.__name__)
@@ -507,6 +515,26 @@ def finish(self:Chain, video_id):
     files += [p.video(video_id, v) for v in VARIANTS if p.video(video_id, v).is_file()]
     self.cache.mark('run', video_id, self.fingerprint(video_id), files)
 
+# %% ../nbs/19_pipeline.ipynb #dc70a2aa
+def _lock_stages():
+    def alone(stage):
+        @functools.wraps(stage)
+        def locked_stage(self, *args, **options):
+            with project_lock(self.project, self.shared): return stage(self, *args, **options)
+        return locked_stage
+    for name in ('each scenes masks area patches attention validate withdraw variants edit assemble compare check finish'.split()):
+        setattr(Chain, name, alone(getattr(Chain, name)))
+_lock_stages()
+
+def _one_writer(work):
+    "Let a function with an argument `output` hold the lock of that project; `shard`, where it has one, shares it."
+    @functools.wraps(work)
+    def alone(*args, **options):
+        given = inspect.signature(work).bind(*args, **options)
+        given.apply_defaults()
+        with project_lock(_project_at(given.arguments['output']), bool(given.arguments.get('shard'))): return work(*args, **options)
+    return alone
+
 # %% ../nbs/19_pipeline.ipynb #6b2f2d63
 def dose_table(
     project:Project,
@@ -560,6 +588,7 @@ def _project_at(output):
         raise AkvError(f"{project.root} is a file; --output names a folder")
     return project
 
+@_one_writer
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -577,7 +606,7 @@ def run(
 
     What is done already is not done again. A fault in one video is noted in the result, and the others go on. Raises
     `AkvError` for what is wrong with the call itself: no videos, ids, keywords or inputs that do not fit, wrong
-    settings, or an `output` that is a file."""
+    settings, an `output` that is a file, or one that another akv is writing to."""
     project, named = _project_at(output), name_videos(videos, ids)
     named = dict(zip(project.own_ids(named), named.values()))
     rejections(project)      # what cannot be read stops everything: a rejection would be lost
@@ -607,6 +636,7 @@ def run(
     return RunResult(project, [v for v in video_ids if v not in chain.faults], chain.faults, made)
 
 # %% ../nbs/19_pipeline.ipynb #09a1b078
+@_one_writer
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars

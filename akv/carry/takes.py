@@ -6,10 +6,10 @@
 __all__ = ['Take', 'Reader', 'fill_takes', 'write_videos']
 
 # %% ../../nbs/carry/03_takes.ipynb #146df236
-import contextlib, itertools, shutil, tempfile
+import contextlib, itertools, os, shutil, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from ..study.files import AkvError, content_hash
+from ..study.files import AkvError, content_hash, is_gone, process_mark
 from ..study.project import VARIANTS
 from ..media.decoding import iter_frames, probe
 from ..media.encoding import can_join, check_output, Encoding, join_segments, SegmentWriter, VideoWriter
@@ -119,20 +119,28 @@ def _write_whole(reader, info, paths, takes, encoding, bar):
 # %% ../../nbs/carry/03_takes.ipynb #320c0b36
 @contextlib.contextmanager
 def _segment_folder(folder):
-    "A folder for segments. One that the caller has named stays if the work is stopped."
+    "This process's own folder for segments, with what others left that were stopped. It stays if the work is stopped."
     if folder is None:
         with tempfile.TemporaryDirectory(prefix='akv-') as temporary: yield Path(temporary)
         return
-    yield Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError): Path(folder).parent.rmdir()   # if it is empty
+    own = Path(folder)/process_mark()
+    own.mkdir(parents=True, exist_ok=True)
+    for other in sorted(Path(folder).iterdir()):
+        gone = is_gone(other.name)
+        if gone is None: gone = time.time() - other.stat().st_mtime > 86400      # of another machine: once it is a day old
+        if other == own or not other.is_dir() or not gone: continue
+        for segment in other.glob('[!.]*.mp4'): os.replace(segment, own/segment.name)    # whole, and named by what it holds
+        shutil.rmtree(other, ignore_errors=True)
+    yield own
+    shutil.rmtree(own, ignore_errors=True)
+    with contextlib.suppress(OSError): Path(folder).rmdir(); Path(folder).parent.rmdir()   # where nobody else is at work
 
 def write_videos(
     source, # video file
     paths:dict, # {name: .mp4 to write}
     takes, # [Take], in order; what lies between them is shown as it is
     encoding:Encoding=Encoding(),
-    scratch=None, # folder for segments, kept if the work is stopped; None: a temporary one
+    scratch=None, # folder for the folders of segments, kept if the work is stopped; None: a temporary one
     key:str='', # what the edits depend on beside their parts, for segments that lie there already
     progress:bool=True, # show a bar
 )->dict: # paths

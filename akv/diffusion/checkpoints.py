@@ -7,12 +7,12 @@ __all__ = ['atomic_folder', 'recover_folder', 'write_checkpoint', 'save_checkpoi
            'unpack_optimizer']
 
 # %% ../../nbs/diffusion/07_checkpoints.ipynb #5bb97583
-import contextlib, shutil
+import contextlib, os, shutil
 from pathlib import Path
 from copy import deepcopy
 import diffusers
 import torch
-from ..study.files import AkvError, notice, read_json, write_json, write_text
+from ..study.files import AkvError, notice, read_json, sync_folder, write_json, write_text
 from ..sources.weights import quiet_loading
 from .networks import ControlledDiffusion
 
@@ -29,8 +29,13 @@ def atomic_folder(
     part.mkdir(parents=True)
     try:
         yield part
+        for place, _, names in os.walk(part):      # on disk before it is renamed, so that a power cut leaves it whole, too
+            for name in names:
+                with open(Path(place)/name, 'rb+') as file: os.fsync(file.fileno())
+            sync_folder(place)
         if path.exists(): path.rename(old)
         part.rename(path)
+        sync_folder(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally: shutil.rmtree(part, ignore_errors=True)
 
@@ -122,7 +127,7 @@ def _load_old(controlnet, path):
 def _load_lora(model, folder):
     "Load LoRA into a model, adding it where there is none. Raises `AkvError` for another rank or another UNet."
     from peft import set_peft_model_state_dict
-    with quiet_loading(): state, _ = diffusers.StableDiffusionPipeline.lora_state_dict(str(folder))
+    with quiet_loading(): state, _ = diffusers.StableDiffusionPipeline.lora_state_dict(str(folder), use_safetensors=True)
     state = diffusers.utils.convert_unet_state_dict_to_peft({k.removeprefix('unet.'): v for k, v in state.items()})
     rank = next(v.shape[0] for k, v in state.items() if 'lora_A' in k)
     if not model.lora_rank: model.add_lora(rank)
@@ -151,7 +156,7 @@ def load_checkpoint(
     if net is None: raise AkvError(f"{path} holds no checkpoint: it has no controlnet/config.json")
     info = read_json(path/'akv.json') if (path/'akv.json').exists() else {}
     _check_fit(model, read_json(net/'config.json'), info, path)
-    with quiet_loading(): loaded = diffusers.ControlNetModel.from_pretrained(net, dtype=torch.float32)
+    with quiet_loading(): loaded = diffusers.ControlNetModel.from_pretrained(net, dtype=torch.float32, use_safetensors=True)
     def shapes(module): return {k: v.shape for k, v in module.state_dict().items()}
     if shapes(loaded) == shapes(model.controlnet): model.controlnet.load_state_dict(loaded.state_dict())
     else: model.controlnet = loaded.to(model.device).eval()

@@ -77,10 +77,11 @@ def load_parts(
 
 def _read_folder(folder, dtype, config):
     from transformers import CLIPTextModel, CLIPTokenizer
-    return dict(vae=diffusers.AutoencoderKL.from_pretrained(folder, subfolder='vae', dtype=dtype),
-                text_encoder=CLIPTextModel.from_pretrained(folder, subfolder='text_encoder', dtype=dtype),
-                tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder='tokenizer'),
-                unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder='unet', dtype=dtype),
+    safe, own = dict(dtype=dtype, use_safetensors=True), dict(trust_remote_code=False, local_files_only=True)   # no code of the folder's
+    return dict(vae=diffusers.AutoencoderKL.from_pretrained(folder, subfolder='vae', **safe),
+                text_encoder=CLIPTextModel.from_pretrained(folder, subfolder='text_encoder', **safe, **own),
+                tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder='tokenizer', **own),
+                unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder='unet', **safe),
                 scheduler=diffusers.DDPMScheduler.from_pretrained(folder, subfolder='scheduler'))
 
 def _read_file(path, dtype, config):

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 import akv
 from ..study.files import (AkvError, content_hash, link_or_copy, notice, read_json, read_table, SettingsError,
-                             TableError, VideoError, write_json, write_table, write_text)
+                             table_text, TableError, VideoError, write_json, write_table, write_text)
 from ..study.project import Project, safe_id
 from ..media.decoding import probe
 from .served import browser_missing, in_browser, page_texts, PageError, Served, write_page
@@ -497,7 +497,7 @@ def write_engagement(
     project = project if isinstance(project, Project) else Project(project)
     sessions, path = read_sessions(project, folder), project.root/'data/engagement.csv'
     if not len(sessions.views): raise TableError(f'no view of the sessions can be used: {" ".join(sessions.notes)}')
-    text = sessions.views.to_csv(index=False, lineterminator='\n')
+    text = table_text(sessions.views)
     if path.is_file() and path.read_text(encoding='utf-8') != text and not replace:
         raise TableError(f'{path} is there and holds something else; move it away, or say that it may be replaced')
     write_text(path, text)

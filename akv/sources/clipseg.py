@@ -65,8 +65,8 @@ def _load_clipseg(folder, content, device):
     try:
         with quiet_loading():
             model, report = CLIPSegForImageSegmentation.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True)
-            processor = CLIPSegProcessor.from_pretrained(folder, local_files_only=True)
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True)
+            processor = CLIPSegProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:   # readers of damaged files raise nearly anything
         raise AkvError(f'{folder} could not be read as a CLIPSeg: {error}') from error
     if absent := sorted(report['missing_keys']):   # transformers would draw them at random

@@ -65,9 +65,9 @@ def _load_llava(folder, adapter, device):
     if kind != 'llava': raise AkvError(f'{folder} is no LLaVA 1.5 but {kind!r}; wrap it in a function of your own')
     dtype = torch.bfloat16 if device == 'cpu' else torch.float16
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         load = LlavaForConditionalGeneration.from_pretrained
-        model = load(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+        model = load(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         if adapter:
             from peft import PeftModel
             model = PeftModel.from_pretrained(model, adapter, use_safetensors=True).merge_and_unload()

@@ -42,8 +42,8 @@ def _load_sam2(folder, content, device, dtype):
     try:
         with quiet_loading():
             model, report = Sam2VideoModel.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=dtype)
-            processor = Sam2VideoProcessor.from_pretrained(folder, local_files_only=True)
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True, dtype=dtype)
+            processor = Sam2VideoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:   # readers of damaged files raise nearly anything
         raise AkvError(f'{folder} could not be read as a SAM 2: {error}') from error
     if absent := sorted(report['missing_keys']):   # transformers would draw them at random

@@ -6,8 +6,8 @@
 __all__ = ['log', 'noticed', 'BOOT', 'PLACE', 'known_gone', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError',
            'SettingsError', 'VideoError', 'notice', 'process_mark', 'is_gone', 'temporary_path', 'sync_folder',
            'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'plain_json', 'write_json', 'read_json', 'escaped',
-           'unescaped', 'read_table', 'as_text', 'write_table', 'whole_number', 'told_of_stand_ins', 'link_or_copy',
-           'content_hash', 'file_hash', 'hub_folder', 'offered']
+           'unescaped', 'read_table', 'as_text', 'table_text', 'write_table', 'whole_number', 'told_of_stand_ins',
+           'link_or_copy', 'content_hash', 'file_hash', 'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, errno, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, threading, time
@@ -265,11 +265,10 @@ def as_text(
     def texts(column): return ["" if missing else str(value) for value, missing in zip(column.astype(object), column.isna())]
     return pd.DataFrame({i: pd.Series(texts(df.iloc[:, i]), dtype=str) for i in range(df.shape[1])}).set_axis(df.columns, axis=1)
 
-def write_table(
-    df,             # DataFrame; its index is not written
-    path:str|Path,  # a CSV file
-)->Path:            # the same path
-    "Write a table, atomically: with commas, lines ending in '\\n'; what a spreadsheet would run is escaped."
+def table_text(
+    df,  # DataFrame; its index is left out
+)->str:
+    "The text of a CSV file: with commas, lines ending in '\\n'; what a spreadsheet would run is escaped."
     def field(text): return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
     table = as_text(df)
     lines = [",".join(field(escaped(str(name))) for name in table.columns)]
@@ -277,7 +276,14 @@ def write_table(
         row = list(map(escaped, row))
         if row and not any(map(str.strip, row)): row[0] = "'" + row[0]      # a row of nothing: a reader would pass it over
         lines.append(",".join(map(field, row)))
-    return write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
+
+def write_table(
+    df,             # DataFrame; its index is not written
+    path:str|Path,  # a CSV file
+)->Path:            # the same path
+    "Write a table, atomically, as `table_text` has it; `read_table` gives back every field as it was."
+    return write_text(path, table_text(df))
 
 # %% ../../nbs/study/01_files.ipynb #4453b30e
 def whole_number(
