@@ -161,7 +161,7 @@ def experiment_html(
              '<ul>' + ''.join(f'<li>{escape(str(text))}</li>' for text in facts['conclusions']) + '</ul>']
     for path in [folder/name for name in facts['files'] if isinstance(name, str) and Path(name).name == name and name.endswith('_contrasts.csv')]:
         rows = read_table(path, ('outcome', 'contrast', 'estimate', 'low', 'high', 'p', 'p_holm', 'scale', 'model'))
-        body = ''.join(f'<tr><td>{_words(r.contrast)}</td><td class="n">{r.n_ads}</td><td class="n"><b>{_effect(r)[0]}</b></td><td class="n">{_effect(r)[1]}</td>'
+        body = ''.join(f'<tr><td>{_words(r.contrast)}</td><td class="n">{_words(r.n_ads)}</td><td class="n"><b>{escape(_effect(r)[0])}</b></td><td class="n">{escape(_effect(r)[1])}</td>'
                        f'<td class="n">{_p(r.p)}</td><td class="n">{_p(r.p_holm)}</td></tr>\n' for r in rows.itertuples())
         parts.append(f'<h3>{_words(rows["outcome"].iloc[0])}</h3>\n<div class="wide"><table><thead><tr><th>contrast</th><th class="n">ads</th><th class="n">effect</th>'
                      f'<th class="n">95 % interval</th><th class="n">p</th><th class="n">p (Holm)</th></tr></thead><tbody>\n{body}</tbody></table></div>\n'

@@ -44,8 +44,8 @@ def _digits(value, digits=2, unit=''):
 
 def _percent(share): return _digits(100*share, 1, ' %')
 
-def _kind(status): return 'flagged_track' if status in FLAGGED else status     # its class in the style sheet
-def _badge(status): return f'<span class="badge {_kind(status)}">{variant_words(status)}</span>'
+def _kind(status): return 'flagged_track' if status in FLAGGED else status if status in VERDICTS else ''   # its class in the style sheet
+def _badge(status): return f'<span class="badge {_kind(status)}">{escape(variant_words(status))}</span>'
 
 # %% ../nbs/18_report.ipynb #d77dfe27
 def _html_table(rows, columns, right=()):
@@ -67,7 +67,7 @@ def _html_figure(picture, alt, caption='', kind='', height=None):
         data = buffer.getvalue()
     source = f'data:image/{suffix};base64,{base64.b64encode(data).decode()}'
     below = f"<figcaption>{caption}</figcaption>" if caption else ''
-    return f'<figure class="{kind}"><img src="{source}" alt="{escape(alt)}">{below}</figure>'
+    return f'<figure class="{escape(kind)}"><img src="{source}" alt="{escape(alt)}">{below}</figure>'
 
 # %% ../nbs/18_report.ipynb #142d758f
 class _Ad:
@@ -98,7 +98,7 @@ class _Ad:
 def _witnesses(check):
     "{column of the check: name of the model} of the models that took no part in the edit."
     columns = [c for c in check.columns if c.startswith('verified_alpha_')]
-    return {c: variant_words(c.removeprefix('verified_alpha_')) for c in columns}
+    return {c: escape(variant_words(c.removeprefix('verified_alpha_'))) for c in columns}
 
 def _people(rows):
     "The dose of some rows of the check in people's terms, as a range of medians; a dash where the check is an earlier akv's."
@@ -226,7 +226,7 @@ def _areas_html(ad):
     shares = shares[shares['video_id'] == ad.video_id]
     if not len(shares) and not left_out: return ''
     columns = ['area', 'variant', 'scenes', 'share before', 'after', 'change, points', "the product's",
-               *(f"alpha{'' if c == 'alpha_akv' else f', {variant_words(c)[6:]}'}" for c in shares.columns if c.startswith('alpha_'))]
+               *(f"alpha{'' if c == 'alpha_akv' else f', {escape(variant_words(c)[6:])}'}" for c in shares.columns if c.startswith('alpha_'))]
     lost = [[escape(path), escape(why)] for path, why in left_out.items()]
     return _from_template('report_areas.html', table=_html_table(_area_rows(ad, shares), columns, columns[2:]) if len(shares) else '',
                           left_out=_html_table(lost, ['mask not used', 'why']) if lost else '')
@@ -279,7 +279,7 @@ def _people_html(project, check):
     for variant in VARIANTS:
         for row in sorted(table[table['variant'] == variant].itertuples(), key=lambda r: r.video_id):
             asked = check[check['asked'] & (check['variant'] == variant) & ((check['video_id'] == row.video_id) | (row.video_id == ''))]
-            rows.append([variant_words(variant), escape(row.video_id) or '<b>all ads</b>', row.n_viewers, _percent(row.share_baseline), _percent(row.share),
+            rows.append([variant_words(variant), escape(row.video_id) or '<b>all ads</b>', escape(str(row.n_viewers)), _percent(row.share_baseline), _percent(row.share),
                          f'<b>{_digits(row.delivered_alpha_people)}</b>', _span(row.low, row.high),
                          _digits(asked['delivered_alpha_vs_baseline'].median())])
     return '\n' + _from_template('report_people.html', words=' '.join(map(escape, people_words(doses))), table=_html_table(rows, columns, columns[2:]))
@@ -344,7 +344,7 @@ def _shortfalls(project, check, faults):
     idle = [(v, name) for (v, name), any_scene in asked.items() if name != 'baseline' and not any_scene]
     short = [row for row in check.itertuples() if row.asked and row.status in ('under_dosed', 'cannot')]
     parts = [('Variants that treat no scene', ['video', 'variant', 'why'],
-              [[escape(v), variant_words(name), 'no scene that can be treated lies in its window: it shows what the '
+              [[escape(v), escape(variant_words(name)), 'no scene that can be treated lies in its window: it shows what the '
                 'baseline shows, and is no condition of an experiment'] for v, name in idle]),
              ('Videos that did not come through', ['video', 'why'],
               [[escape(v), f'<span class="pre">{escape(text)}</span>'] for v, text in faults.items()]),
@@ -353,7 +353,7 @@ def _shortfalls(project, check, faults):
              ('Scenes with a doubtful track', ['video', 'scene', 'flagged frames', 'outline', 'what to do'],
               _doubtful_rows(project, check)),
              ('Scenes that fell short of their dose', ['video', 'scene', 'variant', 'verdict', 'why'],
-              [[escape(row.video_id), row.scene_number, variant_words(row.variant), _badge(row.status),
+              [[escape(row.video_id), row.scene_number, escape(variant_words(row.variant)), _badge(row.status),
                 escape(_reason(project, row))] for row in short])]
     shown = ''.join(f"<h3>{title}</h3>{_html_table(rows, columns)}" for title, columns, rows in parts if rows)
     return shown or '<p>Nothing: every scene of every video was used, and every dose was delivered.</p>'

@@ -262,7 +262,10 @@ def as_text(
 ):       # DataFrame, every field text: what `read_table` would give back, had it been written
     "A table as a file holds it: floats as short as they can be read back exactly, nothing for what is missing."
     import pandas as pd
-    def texts(column): return ["" if missing else str(value) for value, missing in zip(column.astype(object), column.isna())]
+    def texts(column):
+        values = column.to_numpy()
+        if values.dtype == np.float64: values = values.tolist()               # several times as fast as numpy's own
+        return ["" if missing else str(value) for value, missing in zip(values, column.isna())]
     return pd.DataFrame({i: pd.Series(texts(df.iloc[:, i]), dtype=str) for i in range(df.shape[1])}).set_axis(df.columns, axis=1)
 
 def table_text(
