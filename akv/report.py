@@ -243,7 +243,7 @@ def _number_table(ad):
     rows = [[variant_words(r.variant), r.scene_number, f"{r.requested_alpha:g}", _percent(r.share_before),
              _percent(r.share_after), f"<b>{_digits(r.delivered_alpha)}</b>", _digits(r.delivered_alpha_vs_baseline),
              _people(ad.check.loc[[r.Index]]), *([_digits(r.delivered_alpha_people)] if measured else []),
-             *(_digits(getattr(r, c)) for c in witnesses), f"{r.background_max_abs:g}", _percent(r.region_area),
+             *(_digits(ad.check.at[r.Index, c]) for c in witnesses), f"{r.background_max_abs:g}", _percent(r.region_area),
              _digits(r.edit_energy, 1), _badge(r.status)] for r in asked]
     return _html_table(rows, columns, columns[1:-1])
 
