@@ -187,6 +187,30 @@ def test_constraints_suit_the_oldest_python():
     assert not late, f'not for Python {oldest}: {late}'
 
 
+def test_constraints_have_what_is_required():
+    "Several minimum versions are there because a default of the library protects: of pickles, of code in folders of models, of XML."
+    lines = (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
+    pinned = {normal(name): version for name, equals, version in (line.partition('==') for line in lines) if equals}
+    asked = [Requirement(one) for one in settings()['requirements'].split()]
+    assert not [str(one) for one in asked if normal(one.name) in pinned and not one.specifier.contains(pinned[normal(one.name)])]
+    least = {normal(one.name): str(one.specifier) for one in asked}
+    assert all(least[name].startswith('>=') for name in 'torch transformers diffusers pillow pyyaml safetensors defusedxml'.split())
+
+
+@each_module
+def test_models_bring_no_code(name):
+    "What is read from a folder or a file of weights runs nothing that lies there, and asks nobody."
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding='utf-8'))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute): continue
+        said = ast.unparse(node)
+        given = {one.arg: ast.unparse(one.value) for one in node.keywords}
+        if said.startswith('torch.load('): assert given.get('weights_only') == 'True', said
+        if node.func.attr != 'from_pretrained' or None in given: continue      # None: arguments that are named once for several
+        kind = ast.unparse(node.func.value)
+        if not kind.endswith(('Tokenizer', 'Processor', 'Scheduler')): assert given.get('use_safetensors') == 'True', said
+        if not kind.startswith(('diffusers.', 'PeftModel')): assert given.get('trust_remote_code') == 'False', said
+
+
 def test_the_wheel_carries_everything(tmp_path):
     source = tmp_path / 'source'
     source.mkdir()

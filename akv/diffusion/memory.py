@@ -37,7 +37,7 @@ def sd15_without_weights(
             unet=diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
             text_encoder=CLIPTextModel(text))
         for module in modules.values(): module.to(torch_dtype(dtype)).eval().requires_grad_(False)
-        tokenizer = CLIPTokenizer.from_pretrained(TINY/'tokenizer', model_max_length=77)
+        tokenizer = CLIPTokenizer.from_pretrained(TINY/'tokenizer', trust_remote_code=False, model_max_length=77)
     scheduler = diffusers.DDPMScheduler(beta_start=.00085, beta_end=.012, beta_schedule='scaled_linear',
                                         clip_sample=False, steps_offset=1)
     parts = DiffusionParts(**modules, tokenizer=tokenizer, scheduler=scheduler, name='sd15-without-weights')
