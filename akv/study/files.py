@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['log', 'noticed', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError', 'SettingsError', 'VideoError',
-           'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'plain_json',
-           'write_json', 'read_json', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins', 'link_or_copy',
-           'content_hash', 'file_hash', 'hub_folder', 'offered']
+           'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'write_files',
+           'plain_json', 'write_json', 'read_json', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins',
+           'link_or_copy', 'content_hash', 'file_hash', 'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, time
@@ -63,6 +63,7 @@ def temporary_path(
 @contextlib.contextmanager
 def atomic_path(
     path:str|Path,  # the file to write; its folder is made
+    sync:bool=True, # wait until the disk has it; False for one of many that a stage's record names with their hashes
 ):                  # a temporary file with the same suffix, to write to
     "Write a file whole, or leave the old one. Passes on what the writing raises, such as `OSError` for a full disk."
     path = Path(path)
@@ -70,7 +71,8 @@ def atomic_path(
     part = temporary_path(path)
     try:
         yield part
-        with open(part, "rb+") as file: os.fsync(file.fileno())
+        if sync:
+            with open(part, "rb+") as file: os.fsync(file.fileno())
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
@@ -120,10 +122,27 @@ def locked(
 def write_text(
     path:str|Path,  # the file
     text:str,       # its whole content; written as UTF-8
+    sync:bool=True, # as for `atomic_path`
 )->Path:            # the same path
     "Write a text file, atomically."
-    with atomic_path(path) as part: part.write_bytes(text.encode())
+    with atomic_path(path, sync) as part: part.write_bytes(text.encode())
     return Path(path)
+
+# %% ../../nbs/study/01_files.ipynb #fb486de4
+def write_files(
+    files:dict,  # {path: bytes}
+)->None:
+    "Write many small files that can be made again: each atomically, none synced. Raises `OSError` for a full disk."
+    for folder in {os.path.dirname(path) for path in files}: os.makedirs(folder or ".", exist_ok=True)
+    part = os.fspath(temporary_path(Path("part")))
+    for path, data in files.items():
+        beside = os.path.join(os.path.dirname(path), part)
+        try:
+            with open(beside, "wb") as file: file.write(data)
+            os.replace(beside, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError): os.unlink(beside)
+            raise
 
 # %% ../../nbs/study/01_files.ipynb #bea94e18
 def plain_json(
@@ -142,9 +161,10 @@ def plain_json(
 def write_json(
     path:str|Path,  # the file
     obj,            # dicts, lists, text, numbers, arrays, paths, settings
+    sync:bool=True, # as for `atomic_path`
 )->Path:            # the same path
     "Write a JSON file, atomically; the same object always gives the same bytes."
-    return write_text(path, json.dumps(plain_json(obj), indent=1, ensure_ascii=False, allow_nan=False)+"\n")
+    return write_text(path, json.dumps(plain_json(obj), indent=1, ensure_ascii=False, allow_nan=False)+"\n", sync)
 
 def read_json(
     path:str|Path,  # the file
@@ -188,9 +208,10 @@ def read_table(
 def write_table(
     df,             # DataFrame; its index is not written
     path:str|Path,  # a CSV file
+    sync:bool=True, # as for `atomic_path`
 )->Path:            # the same path
     "Write a table, atomically: with commas, lines ending in '\\n', floats as short as they can be read back exactly."
-    return write_text(path, df.to_csv(index=False, lineterminator="\n"))
+    return write_text(path, df.to_csv(index=False, lineterminator="\n"), sync)
 
 # %% ../../nbs/study/01_files.ipynb #4453b30e
 def whole_number(
