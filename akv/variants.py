@@ -317,14 +317,17 @@ def people_kept_out(
     video_id,  # text
     n,         # scene number
     A,         # [H, W], whose size it gets
+    files=None, # akv.editors.scene_source.SceneFiles of the video; None: looked up
 ):             # [H, W] of {0, 1}; None where a placebo may be on people, or the scene's image is not there
     "Where the placebo of a scene must not be, because there are people."
-    from akv.editors.scene_source import SceneSource
-    if generator.on_person or n not in generator.project.find_scene_images(video_id): return None
-    return mask_like(SceneSource(generator.project, video_id, n).people.astype(np.float32), A)
+    from akv.editors.scene_source import SceneFiles, SceneSource
+    if generator.on_person: return None
+    files = files or SceneFiles(generator.project, video_id)
+    if n not in files.images: return None
+    return mask_like(SceneSource(generator.project, video_id, n, files=files).people.astype(np.float32), A)
 
 # %% ../nbs/07_variants.ipynb #840df4a9
-def _treat_scene(generator, row, windows, folder):
+def _treat_scene(generator, row, windows, folder, files):
     "All maps of one scene: ({variant: row of its table}, {variant: facts})."
     number, table = row['scene_number'], generator.valid_scenes_file
     A = load_heatmap(resolve_path(row['attention_heatmap_path'], table))
@@ -332,7 +335,7 @@ def _treat_scene(generator, row, windows, folder):
     M = mask_like(load_mask(resolve_path(row['keyword_mask_path'], table)), A)
     alphas = generator.boost_alpha, generator.reduction_alpha
     kinds = scene_kinds(windows, number, *alphas)
-    people = people_kept_out(generator, row['video_id'], number, A) if 'placebo' in kinds.values() else None
+    people = people_kept_out(generator, row['video_id'], number, A, files) if 'placebo' in kinds.values() else None
     maps = treated_maps(A, M, sorted(set(kinds.values()) - {'same'}), *alphas, people)
     paths = _write_maps(folder, scene_name(row['video_id'], number), kinds, maps)
     facts = {v: maps[kind][1] for v, kind in kinds.items()}
@@ -377,8 +380,10 @@ def _make_video(generator, video_id, output_dir):
     numbers = [row['scene_number'] for row in rows]
     windows = video_windows(generator.project, video_id, numbers, generator.window_type, generator.ramp_seconds,
                             generator.equal_exposure)
+    from akv.editors.scene_source import SceneFiles
+    files = None if generator.on_person else SceneFiles(generator.project, video_id)
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda row: _treat_scene(generator, row, windows, folder), rows))
+        made = list(pool.map(lambda row: _treat_scene(generator, row, windows, folder, files), rows))
     variants = {v: pd.DataFrame([scene[v] for scene, _ in made]) for v in VARIANTS}
     for variant, table in variants.items(): write_table(table, folder / f'{variant}_scenes.csv', sync=False)
     wanted = {scene_name(video_id, n) for n in numbers}
@@ -437,18 +442,20 @@ class VideoVariantGenerator:
         self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
         self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)
         self.video_ids = list(self.valid_scenes['video_id'].unique())
+        self._rows = self.valid_scenes.groupby('video_id').indices
 
     def scenes_of(self,
         video_id,  # as in valid_scenes.csv
     ):             # DataFrame of its valid scenes, in order
         "The valid scenes of a video. Raises `TableError` where it has none."
-        if video_id in self.video_ids: return self.valid_scenes[self.valid_scenes['video_id'] == video_id]
+        if video_id in self._rows: return self.valid_scenes.iloc[self._rows[video_id]]
         known = ', '.join(self.video_ids[:10])
         raise TableError(f"{self.valid_scenes_file}: no valid scene of video {video_id!r}; videos: {known}")
 
     def create_all_variants_for_video(self,
         video_id,                       # as in valid_scenes.csv
         output_dir='outputs/variants',  # relative to the project folder, or absolute
+        manifest=True,                  # False: whoever makes many videos calls `write_manifest` after the last
     )->dict:                            # {variant: DataFrame of its scenes}, the content of the {variant}_scenes.csv
         """Write the heatmaps, tables and statistics of one video, and bring the manifest up to date.
 
@@ -458,7 +465,7 @@ class VideoVariantGenerator:
         unreadable file."""
         output_dir = self.project.resolve(output_dir)
         variants = _make_video(self, video_id, output_dir)
-        write_manifest(output_dir)
+        if manifest: write_manifest(output_dir)
         return variants
 
     def generate_variants_for_all_videos(self,
@@ -470,7 +477,8 @@ class VideoVariantGenerator:
         Raises `TableError` for a scene that scenes.csv does not have, `ImageError` for an unreadable file."""
         from tqdm.auto import tqdm
         ids = tqdm(self.video_ids[:max_videos], 'variants', disable=None, leave=False)
-        return {video_id: self.create_all_variants_for_video(video_id, output_dir) for video_id in ids}
+        try: return {video_id: self.create_all_variants_for_video(video_id, output_dir, manifest=False) for video_id in ids}
+        finally: write_manifest(self.project.resolve(output_dir))   # once: it grows with the study
 
     def compute_variant_statistics(self,
         variants,  # what create_all_variants_for_video returned

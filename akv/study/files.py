@@ -6,7 +6,7 @@
 __all__ = ['log', 'noticed', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError', 'SettingsError', 'VideoError',
            'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'write_files',
            'plain_json', 'write_json', 'read_json', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins',
-           'link_or_copy', 'content_hash', 'file_hash', 'hub_folder', 'offered']
+           'link_or_copy', 'content_hash', 'file_hash', 'remembered', 'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, time
@@ -301,6 +301,20 @@ def file_hash(
     "The hash of a file's content, kept in memory until the file changes. Raises `OSError` where there is no file."
     stat = path.stat()
     return _hash_at(path, stat.st_size, stat.st_mtime_ns)
+
+# %% ../../nbs/study/01_files.ipynb #802105b5
+def remembered(
+    read,  # function of a path
+):         # the same function; it is called again when the file has changed, or is not there
+    "Keep what a function makes of a file until the file changes."
+    @functools.lru_cache(maxsize=32)
+    def at(path, *stamp): return read(path)
+    @functools.wraps(read)
+    def answer(path):
+        try: s = os.stat(path)
+        except OSError: return read(path)      # which says what is wrong
+        return at(path, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+    return answer
 
 # %% ../../nbs/study/01_files.ipynb #f151dd87
 PACKAGE = Path(akv.__file__).parent   # holds `demo`, `weights` and `static`

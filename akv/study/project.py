@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 import akv
-from .files import AkvError, IdError, notice, read_json, read_table, TableError, told_of_stand_ins, write_json
+from .files import AkvError, IdError, notice, read_json, read_table, remembered, TableError, told_of_stand_ins, write_json
 
 # %% ../../nbs/study/03_project.ipynb #3041de65
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -302,9 +302,11 @@ def id_folder(
     video_id:str,  # text
 )->Path:           # the one that is there, in any spelling of the id; else as the id is spelled
     "The folder of a video in another. Raises `IdError` for an unsafe id."
-    place = Path(folder)/safe_id(video_id)
-    if place.is_dir() or not Path(folder).is_dir(): return place
-    return next((p for p in sorted(Path(folder).iterdir()) if same_id(p.name, video_id) and p.is_dir()), place)
+    place, key = Path(folder)/safe_id(video_id), id_key(video_id)
+    if place.is_dir(): return place
+    try: alike = [name for name in os.listdir(folder) if id_key(name) == key]
+    except (FileNotFoundError, NotADirectoryError): return place
+    return next((p for name in sorted(alike) if (p := Path(folder)/name).is_dir()), place)
 
 def scene_files(
     folder:Path,   # holds one video's files of one kind
@@ -380,8 +382,10 @@ _PICTURE_SUFFIXES = (*_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif")
 def video_folders(self:Project, kind="image")->list:
     "Names of all folders that may hold a video's 'image', 'mask', 'keyword' or 'attention' files, unsafe ones too."
     names = set()
-    for place in self._places(kind)+self._places(kind, frames=True):
-        if place.is_dir(): names |= {p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    for place in dict.fromkeys(self._places(kind)+self._places(kind, frames=True)):
+        try:
+            with os.scandir(place) as entries: names |= {e.name for e in entries if not e.name.startswith(".") and e.is_dir()}
+        except (FileNotFoundError, NotADirectoryError): pass
     return sorted(names)
 
 @patch
@@ -419,7 +423,8 @@ def own_ids(self:Project,
     try: folders = self.video_folders()
     except OSError: folders = []      # may not be read, and whoever reads it says so
     spelled = {id_key(name): name for name in reversed(folders)}
-    return [text if text in folders else spelled.get(id_key(text), plain_id(text)) for text in texts]
+    own = {text: text for text in folders}
+    return [own.get(text) or spelled.get(id_key(text), plain_id(text)) for text in texts]
 
 # %% ../../nbs/study/03_project.ipynb #d90d9402
 @patch
@@ -533,15 +538,18 @@ def resolve_path(
     return below/text
 
 # %% ../../nbs/study/03_project.ipynb #feb6290f
+@remembered
+def _keyword_pairs(path):
+    table = read_table(path, ("_id", "keyword_list[0]"))
+    return list(zip(table["_id"], table["keyword_list[0]"]))
+
 @patch
 def keywords(self:Project)->dict:
     "The product of each video, {id: word}; {} without a file. Raises `TableError` where the file is damaged."
     places = [base/name for base in (self.data, self.root) for name in ("keywords.csv", "keywords.json")]
     path, pairs, words = next((p for p in places if p.is_file()), None), [], {}
     if path is None: told_of_stand_ins(self.keywords_csv)
-    if path and path.suffix == ".csv":
-        table = read_table(path, ("_id", "keyword_list[0]"))
-        pairs = zip(table["_id"], table["keyword_list[0]"])
+    if path and path.suffix == ".csv": pairs = _keyword_pairs(path)
     elif path:
         content = read_json(path)
         if not isinstance(content, dict):
@@ -562,10 +570,14 @@ def read_scenes(
     video_id:str,     # the ad
 ):                    # DataFrame of scenes.csv with numbers as numbers; extra columns stay text
     "The scenes of a video. Raises `TableError` where the file or a column is missing, or a field is not a number."
-    types = (dict.fromkeys(("scene_number", "start_frame", "end_frame", "image_frame"), "int64")
-             | dict.fromkeys(("start_s", "end_s"), "float64"))
     path = project.scenes_csv(video_id)
     if not path.is_file(): raise TableError(f"{path}: not found; run `akv scenes` on the video of {video_id} first")
+    return _scene_rows(path).copy()
+
+@remembered
+def _scene_rows(path):
+    types = (dict.fromkeys(("scene_number", "start_frame", "end_frame", "image_frame"), "int64")
+             | dict.fromkeys(("start_s", "end_s"), "float64"))
     try: return read_table(path, tuple(types)).astype(types)
     except ValueError as error:
         raise TableError(f"{path}: a field is not a number ({error}); correct it or run `akv scenes` again") from error
