@@ -8,6 +8,7 @@ __all__ = ['ManipulationError', 'alignment_score', 'split_attention', 'attention
            'modify_placebo']
 
 # %% ../nbs/05_alignment.ipynb #8267a832
+import functools
 import numpy as np
 from .study.files import AkvError
 
@@ -41,7 +42,7 @@ def alignment_score(
 
     Raises `ManipulationError` where the shapes differ or a value is out of range."""
     A, M = _maps(attention_heatmap, keyword_mask)
-    return float(np.where(M, A, 0).sum() / A.size)
+    return float((A * M).sum() / A.size)
 
 # %% ../nbs/05_alignment.ipynb #90cd44a5
 def split_attention(
@@ -51,7 +52,7 @@ def split_attention(
     """The attention inside and outside M, each summed for itself: neither is the small difference of two large numbers.
 
     Raises `ManipulationError` where A is zero everywhere."""
-    on, off = float(np.where(M, A, 0).sum()), float(np.where(M, 0, A).sum())
+    on, off = float((A * M).sum()), float((A * ~M).sum())
     if on + off == 0: raise ManipulationError("attention heatmap is zero everywhere: it has no attention to share out")
     return on, off
 
@@ -125,7 +126,7 @@ def scale_regions(
     total = region_sum + others_sum
     if region_sum > room: region_sum, others_sum = float(room), total - room
     elif others_sum > others_room: region_sum, others_sum = total - others_room, float(others_room)
-    factors = [wanted / np.where(where, A, 0).sum() for where, wanted in ((region, region_sum), (others, others_sum))]
+    factors = [wanted / (A * where).sum() for where, wanted in ((region, region_sum), (others, others_sum))]
     moved = A * np.where(region, factors[0], np.where(others, factors[1], 1))
     clipped = int(np.count_nonzero(moved > 1))
     if clipped:
@@ -189,25 +190,43 @@ def modify_attention_heatmap(
     return _answer(changed, attention_heatmap, M, on, off, alpha, clipped, return_info)
 
 # %% ../nbs/05_alignment.ipynb #66959590
+def _box_of(M):
+    "Top, left, height and width of what is set in a mask."
+    rows, columns = np.flatnonzero(M.any(1)), np.flatnonzero(M.any(0))
+    return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+
 def _dilated(M, margin):
     "M grown by `margin` pixels (Euclidean)."
     if margin <= 0 or not M.any() or M.all(): return M
     import cv2
-    return cv2.distanceTransform((~M).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= margin
+    y, x, h, w = _box_of(M)
+    near = slice(max(0, y - margin), y + h + margin), slice(max(0, x - margin), x + w + margin)
+    grown = M.copy()
+    grown[near] = cv2.distanceTransform((~M[near]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= margin
+    return grown
 
 # %% ../nbs/05_alignment.ipynb #9131df5e
-def _under_shape(shape, spectrum, image_shape):
-    "For every shift at which the shape lies inside the image: the attention under it, and how many forbidden pixels."
-    from scipy import fft
-    both = fft.ifft2(spectrum * fft.fft2(shape, spectrum.shape).conj())
-    both = both[:image_shape[0] - shape.shape[0] + 1, :image_shape[1] - shape.shape[1] + 1]
-    return both.real, both.imag
+def _spectrum(plane, size, dtype):
+    "The Fourier transform of a plane, padded with zeros to a size."
+    import cv2
+    padded = np.zeros(size, dtype)
+    padded[:plane.shape[0], :plane.shape[1]] = plane
+    return cv2.dft(padded, nonzeroRows=plane.shape[0])
+
+def _under_shape(shape, spectra, image_shape):
+    "For each plane the sum under the shape, at every shift at which it lies inside the image."
+    import cv2
+    rows, columns = image_shape[0] - shape.shape[0] + 1, image_shape[1] - shape.shape[1] + 1
+    of_shape = _spectrum(shape, spectra[0].shape, spectra[0].dtype)
+    inverse = cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT
+    return [cv2.dft(cv2.mulSpectrums(one, of_shape, 0, conjB=True), flags=inverse, nonzeroRows=rows)[:rows, :columns]
+            for one in spectra]
 
 # %% ../nbs/05_alignment.ipynb #0d89657a
 def _cut_out(M):
     "The mask within its bounding box, as float64."
-    rows, columns = np.flatnonzero(M.any(1)), np.flatnonzero(M.any(0))
-    return M[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].astype(np.float64)
+    y, x, h, w = _box_of(M)
+    return M[y:y + h, x:x + w].astype(np.float64)
 
 def _shape_at_scale(shape, scale):
     "The shape at a smaller size, binary; at least one pixel."
@@ -217,27 +236,45 @@ def _shape_at_scale(shape, scale):
     small = (cv2.resize(shape, size, interpolation=cv2.INTER_AREA) >= .5).astype(np.float64)
     return _cut_out(small > 0) if small.any() else np.ones((1, 1))
 
+def _centroid(mask):
+    "Mean row and column of a mask of 0 and 1."
+    in_rows, in_columns = mask.sum(1), mask.sum(0)
+    return in_rows @ np.arange(len(in_rows)) / in_rows.sum(), in_columns @ np.arange(len(in_columns)) / in_columns.sum()
+
 def _centre_distance(rows, columns, image_shape):
     "Distance from the centre of the image, in half diagonals."
     y, x = (image_shape[0] - 1) / 2, (image_shape[1] - 1) / 2
     return np.hypot(rows - y, columns - x) / np.hypot(image_shape[0] / 2, image_shape[1] / 2)
 
 # %% ../nbs/05_alignment.ipynb #048c1e57
-def _best_place(shape, spectrum, image_shape, share, distance):
+def _best_place(shape, spectra, A, forbidden, share, distance):
     "The place where the shape is most like a product of this share and distance: (mismatch, top, left), or None."
-    if shape.shape[0] > image_shape[0] or shape.shape[1] > image_shape[1]: return None
-    attention, overlap = _under_shape(shape, spectrum, image_shape)
-    shares = np.clip(attention / spectrum[0, 0].real, 0, 1 - 1e-12)   # of the sum of A; below 1: odds are finite
-    allowed = (overlap < .5) & (shares > 1e-9)   # whole pixels, and no mere rounding error of the transform
-    if not allowed.any(): return None
-    centre = [c.mean() for c in np.nonzero(shape)]
-    rows, columns = np.ogrid[:attention.shape[0], :attention.shape[1]]
-    distances = _centre_distance(rows + centre[0], columns + centre[1], image_shape)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        mismatch = np.abs(np.log(odds(shares) / odds(share))) + np.abs(distances - distance)
-    mismatch = np.where(allowed, mismatch, np.inf)
-    top, left = np.unravel_index(mismatch.argmin(), mismatch.shape)
-    return float(mismatch[top, left]), int(top), int(left)
+    if shape.shape[0] > A.shape[0] or shape.shape[1] > A.shape[1]: return None
+    attention, overlap = _under_shape(shape, spectra, A.shape)
+    total, (y, x), (h, w) = A.sum(), _centroid(shape), shape.shape
+    noise = (1e-5 if attention.dtype == np.float32 else 1e-9) * total   # at most, of the transform
+    allowed = (overlap < .5) & (attention > noise)                      # whole pixels
+    def unlike(attention, rows, columns):
+        shares = np.clip(attention / total, 0, 1 - 1e-12)               # below 1: odds are finite
+        with np.errstate(divide='ignore'): in_share = np.abs(np.log(odds(shares) / odds(share)))
+        return in_share + np.abs(_centre_distance(rows + y, columns + x, A.shape) - distance)
+    rows, columns = np.nonzero(allowed[::4, ::4])                       # a sixteenth of all shifts
+    limit = unlike(attention[::4, ::4][rows, columns], rows * 4, columns * 4).min(initial=np.inf)
+    if np.isfinite(limit):
+        low, high = (share_after(share, np.exp(sign * (limit + 1e-3))) * total for sign in (-1, 1))
+        allowed &= (attention >= low) & (attention <= high)
+    rows, columns = np.divmod(np.flatnonzero(allowed), allowed.shape[1])
+    if not len(rows): return None
+    found = unlike(attention[rows, columns], rows, columns)
+    near = np.flatnonzero(found <= found.min() + 1e-3)                  # more than single precision rounds
+    near = near[found[near].argsort(kind='stable')[:64]]
+    rows, columns = rows[near], columns[near]
+    places = [(slice(row, row + h), slice(column, column + w)) for row, column in zip(rows, columns)]
+    exact = np.array([(A[place] * shape).sum() for place in places])
+    free = (exact > 0) & [not (forbidden[place] & (shape > 0)).any() for place in places]
+    found = np.where(free, unlike(exact, rows, columns), np.inf)
+    best = min(zip(found.tolist(), rows.tolist(), columns.tolist()))
+    return best if np.isfinite(best[0]) else None
 
 # %% ../nbs/05_alignment.ipynb #fdc0adb4
 def placebo_region(
@@ -253,20 +290,23 @@ def placebo_region(
     diagonals; 0 is a perfect match. `area` is P's area over the product's.
     Raises `ManipulationError` where no copy fits, no attention lies where one does, the product's share is 0 or 1, or
     the shapes differ."""
-    from scipy import fft
+    import cv2
     A, M = _maps(attention_heatmap, keyword_mask)
     on, off = split_attention(A, M)
     _check_share(on, off, M)
-    def from_centre(mask): return float(_centre_distance(*(c.mean() for c in np.nonzero(mask)), mask.shape))
+    def from_centre(mask): return float(_centre_distance(*_centroid(mask), mask.shape))
     share, distance = on / (on + off), from_centre(M)
     forbidden = _dilated(M, int(np.ceil(feather * min(M.shape))))
     if people is not None: forbidden = forbidden | _maps(attention_heatmap, people)[1]
-    spectrum = fft.fft2(A + 1j * forbidden, [fft.next_fast_len(n) for n in A.shape])
+    size, planes = [cv2.getOptimalDFTSize(n) for n in A.shape], (A, forbidden)
+    spectra = functools.cache(lambda dtype: [_spectrum(plane, size, dtype) for plane in planes])
     for scale in scales:
         shape = _shape_at_scale(_cut_out(M), scale)
         orientations = (False,) if (shape == shape[:, ::-1]).all() else (False, True)
-        places = [(place, mirrored) for mirrored in orientations
-                  if (place := _best_place(shape[:, ::-1] if mirrored else shape, spectrum, A.shape, share, distance))]
+        for dtype in (np.float32, np.float64)[share < .005:]: # single precision rounds small shares away
+            places = [(place, mirrored) for mirrored in orientations
+                      if (place := _best_place(shape[:, ::-1] if mirrored else shape, spectra(dtype), *planes, share, distance))]
+            if places: break
         if places: break
     else:
         what = 'the product and its margin' if people is None else 'the product, its margin and people'
@@ -299,7 +339,7 @@ def modify_placebo(
     common = np.count_nonzero(M & P)
     if common: raise ManipulationError(f"placebo region and product overlap in {common} pixels; keep them apart")
     on, off = split_attention(A, P)
-    others = float(np.where(M | P, 0, A).sum())
+    others = float((A * ~(M | P)).sum())
     if on == 0: raise ManipulationError("no attention falls on the placebo region (share 0): no alpha can change that")
     if others == 0: raise ManipulationError("no attention lies outside product and placebo region: nothing to exchange")
     gain = min(_wanted_sums(on, off, alpha)[0] - on, others)

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'FLAGGED', 'VERDICTS', 'AREA_COLUMNS', 'PEOPLE', 'SIMULATED', 'check_columns', 'areas_of',
-           'read_area_shares', 'check_people', 'manipulation_check', 'read_check', 'checked_videos', 'forget_checked']
+           'read_area_shares', 'check_people', 'manipulation_check', 'Measured', 'measure_edits', 'write_check',
+           'read_check', 'checked_videos', 'was_checked', 'forget_checked']
 
 # %% ../nbs/14_check.ipynb #72a919b2
-import functools
+import functools, io
 from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from .study.files import AkvError, as_text, content_hash, notice, read_table, write_table
+from .study.files import AkvError, content_hash, notice, read_table, remembered, write_table
 from .study.images import load_image
 from .study.project import Project, VARIANTS
 from .study.settings import Settings
@@ -371,7 +372,7 @@ def _with_others(path, table, videos, columns): # the file's rows of other video
     others = [c for c in old.columns if c.startswith(prefix) and c not in columns and (old[c] != '').any()]
     columns = _after_witnesses(columns, [c.removeprefix(prefix) for c in others])   # what witnesses of before saw of other videos
     old = old.reindex(columns=columns, fill_value='') # an earlier version knew fewer columns
-    new = as_text(table)
+    new = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
     return _in_order(pd.concat([old, new], ignore_index=True).fillna(''))
 
 def _write_area_shares(project, rows, videos, given, columns=AREA_COLUMNS): # `given`: whether these videos have areas
@@ -435,6 +436,26 @@ def manipulation_check(
 
     Where areas beside the product are given, `outputs/area_shares.csv` is written, too.
     Raises `AkvError` where an edit is missing or has another size than its source, or a witness leads the edits."""
+    table = measure_edits(project, edits, settings, progress)
+    write_check(project, [table])
+    return table.rows
+
+@dataclass
+class Measured:
+    "What was measured of the edits of some videos, to be written."
+    videos:list       # ids
+    rows:pd.DataFrame # of the check
+    areas:list        # rows of area_shares.csv
+    given:bool        # whether these videos have areas
+    columns:list      # of area_shares.csv
+
+def measure_edits(
+    project:Project,
+    edits, # [SceneEdit], from `akv.editing.plan_units`
+    settings:Settings=None, # those of the edit
+    progress:bool=True, # show a bar
+)->Measured:
+    "Measure every edited scene; nothing is written. Raises as `manipulation_check`."
     from tqdm.auto import tqdm
     settings, scenes = settings or Settings(), {}
     columns = check_columns(settings)
@@ -452,10 +473,20 @@ def manipulation_check(
     bar = tqdm(done, desc='manipulation check', unit='scene', total=len(scenes), disable=not progress)
     done = list(bar)
     table = _in_order(pd.DataFrame([row for rows, _ in done for row in rows], columns=columns))
-    write_table(_with_people(project, _with_others(project.manipulation_check, table, areas, columns)), project.manipulation_check)
-    _write_area_shares(project, [row for _, rows in done for row in rows], areas, any(a.scenes or a.faults for a in areas.values()),
-                       _with_witnesses(AREA_COLUMNS, settings))
-    return table
+    return Measured(list(areas), table, [row for _, rows in done for row in rows], any(a.scenes or a.faults for a in areas.values()),
+                    _with_witnesses(AREA_COLUMNS, settings))
+
+def write_check(
+    project:Project,
+    measured, # [Measured], with the same settings
+)->None:
+    "Bring `outputs/manipulation_check.csv` and `area_shares.csv` up to date; rows of other videos stay."
+    if not measured: return
+    videos, columns = [v for one in measured for v in one.videos], list(measured[-1].rows.columns)
+    table = pd.concat([one.rows for one in measured], ignore_index=True)
+    write_table(_with_people(project, _with_others(project.manipulation_check, table, videos, columns)), project.manipulation_check)
+    _write_area_shares(project, [row for one in measured for row in one.areas], videos, any(one.given for one in measured),
+                       measured[-1].columns)
 
 def _in_order(table):
     order = {v: i for i, v in enumerate(VARIANTS)}
@@ -479,8 +510,17 @@ def read_check(
 # %% ../nbs/14_check.ipynb #c89fd5a1
 def checked_videos(project:Project)->list: # ids
     "The videos that the manipulation check has rows of."
-    if not project.manipulation_check.is_file(): return []
-    return list(read_table(project.manipulation_check, ('video_id',))['video_id'].unique())
+    return list(_videos_in(project.manipulation_check)) if project.manipulation_check.is_file() else []
+
+@remembered
+def _videos_in(path): return dict.fromkeys(read_table(path, ('video_id',))['video_id'])
+
+def was_checked(
+    project:Project,
+    video_id:str,
+)->bool:
+    "Whether the manipulation check has rows of a video."
+    return project.manipulation_check.is_file() and video_id in _videos_in(project.manipulation_check)
 
 # %% ../nbs/14_check.ipynb #ca237991
 def forget_checked(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDITORS', 'diffusion_model', 'make_editor', 'WorkUnit', 'measured_frames', 'SceneEdit', 'plan_units', 'judge',
-           'run_unit', 'side_by_side', 'edit_scenes', 'edits_made']
+           'run_unit', 'side_by_side', 'edit_scenes', 'list_units', 'edits_made']
 
 # %% ../nbs/12_editing.ipynb #bb147159
 import functools, json, shutil
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .study.files import (AkvError, content_hash, file_hash, link_or_copy, notice, read_json, read_table, write_json,
+from .study.files import (AkvError, content_hash, file_hash, link_or_copy, notice, read_json, read_table, remembered, write_json,
                              write_text)
 from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
@@ -22,7 +22,7 @@ from .study.settings import Settings
 from .media.decoding import probe
 from .sources.weights import OUTLINE_WEIGHTS
 from .sources.other_models import chosen_model
-from .editors.scene_source import SceneSource
+from .editors.scene_source import SceneFiles, SceneSource
 from .editors.photometric import mean_energy, mean_share, PhotometricEditor, seen_in
 from .editors.diffusion import ControlNetEditor
 from .alignment import ManipulationError
@@ -248,12 +248,14 @@ def plan_units(
         if video is not None and project.scenes_csv(video_id).is_file():
             windows = video_windows(project, video_id, scenes, e.window_type, e.ramp_seconds, e.equal_exposure)
             weights = {v: windows.weights(v, probe(video).times) for v in VARIANTS}
+        files = SceneFiles(project, video_id)      # looked at once, whatever the number of scenes
         for n in scenes:
-            source = SceneSource(project, video_id, n, settings.editing.feather, settings.keywords.on_person)
+            source = SceneSource(project, video_id, n, settings.editing.feather, settings.keywords.on_person, files)
             rows, w = {v: t.loc[str(n)] for v, t in tables.items()}, {v: weights[v][n] for v in VARIANTS}
             for edit, unit in _plan_scene(source, rows, w, editor, settings):
                 units.setdefault(unit.hash, unit)
                 edits.append(edit)
+            source.files = None                    # what comes later looks afresh
     return units, edits
 
 # %% ../nbs/12_editing.ipynb #276990ea
@@ -389,6 +391,7 @@ def edit_scenes(
     settings:Settings=None,
     video_ids=None, # None is every video that has variants
     progress:bool=True, # show a bar
+    listed:bool=True, # False: whoever edits many videos calls `list_units` after the last
 )->tuple: # (units, edits), from `plan_units`
     "Edit every scene of every variant; a second call does nothing. Raises as `plan_units` and `run_unit` do."
     from tqdm.auto import tqdm
@@ -398,7 +401,7 @@ def edit_scenes(
     if not editor.conditioned: _adopt(project, units, edits)
     elif project.units_jsonl.exists() and 'attention_guidance' in project.units_jsonl.read_text(encoding='utf-8'):
         notice('edits of an earlier version did not follow the target heatmaps on disk; they are made anew')
-    _write_units(project, units, edits)
+    if listed: list_units(project, units, edits)
     scenes = {}                                  # one after the other within a scene: a placebo needs its boost
     for h, u in units.items():
         if (u.folder(project)/'edit.json').exists(): continue
@@ -421,7 +424,10 @@ def edit_scenes(
     write_provenance(project.outputs/'edited_scenes', 'data and outputs/variants', model, settings.editing.model_dump())
     return units, edits
 
-def _write_units(project, units, edits):
+def list_units(
+    project:Project,
+    units, edits, # from `plan_units`, of one video or of several
+)->None:
     "Bring `units.jsonl` up to date: these videos' lines are replaced, other videos keep theirs; in the order of ids."
     variants, lines = {}, {}
     for edit in edits: variants.setdefault(edit.unit, []).append(edit.variant)
@@ -433,6 +439,12 @@ def _write_units(project, units, edits):
     write_text(project.units_jsonl, ''.join(f'{line}\n' for video_id in sorted(lines) for line in lines[video_id]))
 
 # %% ../nbs/12_editing.ipynb #769f4ae7
+@remembered
+def _lines_of_units(path): # {video id: its lines of text}
+    lines = {}
+    for line in path.read_text(encoding='utf-8').splitlines(): lines.setdefault(json.loads(line)['video_id'], []).append(line)
+    return lines
+
 def edits_made(
     project:Project,
     video_id:str,
@@ -441,12 +453,13 @@ def edits_made(
 
     Edits that were planned and not made yet are left out. Raises `TableError` where a table of the variants is gone."""
     if not project.units_jsonl.is_file(): return []
-    lines = map(json.loads, project.units_jsonl.read_text(encoding='utf-8').splitlines())
-    units = [line for line in lines if line['video_id'] == video_id]
-    entry, video = read_json(project.manifest)['videos'].get(video_id), project.source_video(video_id)
-    if not units or entry is None or video is None: return []
-    chosen = {k: v for k, v in entry['settings'].items() if k in ('window_type', 'ramp_seconds', 'equal_exposure')}
-    windows, times = video_windows(project, video_id, entry['scenes'], **chosen), probe(video).times
+    units, video = _lines_of_units(project.units_jsonl).get(video_id), project.source_video(video_id)
+    facts = project.variants(video_id)/'statistics.json'
+    if not units or video is None or not facts.is_file(): return []
+    facts, units = read_json(facts), map(json.loads, units)
+    chosen = {k: v for k, v in facts['settings'].items() if k in ('window_type', 'ramp_seconds', 'equal_exposure')}
+    scenes = facts['variants']['baseline']['scene_numbers']
+    windows, times = video_windows(project, video_id, scenes, **chosen), probe(video).times
     weights, edits = {v: windows.weights(v, times) for v in VARIANTS}, []
     asked = {}
     for v in VARIANTS:

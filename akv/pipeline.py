@@ -6,21 +6,20 @@
 __all__ = ['name_videos', 'keywords_of', 'set_keywords', 'Given', 'Chain', 'dose_table', 'RunResult', 'run', 'run_demo']
 
 # %% ../nbs/19_pipeline.ipynb #16cbc44c
-import functools, glob, inspect, shutil
+import glob, shutil, time
 from pathlib import Path
 from dataclasses import dataclass, field
 import akv
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, locked, log, notice,
-                             PACKAGE, read_json, read_table, SettingsError, TableError, VideoError, write_table)
+from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, IdError, log, notice,
+                             PACKAGE, read_json, read_table, remembered, SettingsError, TableError, VideoError, write_table)
 from .study.images import load_image
 from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
-                               nearest_id, refuse_alike, StageCache, stray_rows, VARIANTS)
+                               nearest_id, StageCache, stray_rows, VARIANTS)
 from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
-from .study.lock import project_lock
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS, MOVING_WEIGHTS
 from .sources.other_models import chosen_hash, chosen_model
@@ -35,10 +34,10 @@ from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scen
 from .attention import make_attention
 from .validation import write_valid_scenes
 from .variants import VideoVariantGenerator, write_manifest
-from .editing import edit_scenes, EDITORS, plan_units
+from .editing import edit_scenes, EDITORS, list_units, plan_units
 from .temporal import assemble_videos, dose_weights, VideoEditor
-from .check import (checked_videos, COLUMNS as CHECK_COLUMNS, FLAGGED, forget_checked, manipulation_check, read_check,
-                       VERDICTS)
+from .check import (checked_videos, COLUMNS as CHECK_COLUMNS, FLAGGED, forget_checked, measure_edits,
+                       read_check, VERDICTS, was_checked, write_check)
 from .plots import variant_words
 from .report import make_report
 
@@ -88,16 +87,14 @@ def set_keywords(
     project:Project,
     words:dict,  # {id: word}
 )->None:
-    "Bring `data/keywords.csv` up to date, one process at a time. Raises `TableError` where it is damaged."
-    if not words: return
-    path, columns = project.keywords_csv, ["_id", "keyword_list[0]"]
-    with locked(path.parent):
-        known = {id_key(video_id): word for video_id, word in project.keywords().items()}
-        new = {video_id: word for video_id, word in words.items() if known.get(id_key(video_id)) != word}
-        if not new: return
-        table = read_table(path, columns) if path.is_file() else pd.DataFrame(project.keywords().items(), columns=columns)
-        table = table[~table["_id"].map(id_key).isin(set(map(id_key, new)))]
-        write_table(pd.concat([table, pd.DataFrame(new.items(), columns=columns)]).fillna(""), path)
+    "Bring `data/keywords.csv` up to date. Raises `TableError` where it is damaged."
+    known, path, columns = project.keywords(), project.keywords_csv, ["_id", "keyword_list[0]"]
+    known = {id_key(video_id): word for video_id, word in known.items()}
+    new = {video_id: word for video_id, word in words.items() if known.get(id_key(video_id)) != word}
+    if not new: return
+    table = read_table(path, columns) if path.is_file() else pd.DataFrame(project.keywords().items(), columns=columns)
+    table = table[~table["_id"].map(id_key).isin(set(map(id_key, new)))]
+    write_table(pd.concat([table, pd.DataFrame(new.items(), columns=columns)]).fillna(""), path)
 
 # %% ../nbs/19_pipeline.ipynb #fd76f9d5
 @dataclass
@@ -191,7 +188,6 @@ def _contents(folder):
 # %% ../nbs/19_pipeline.ipynb #1226fee6
 class Chain:
     "Takes the videos of a project through the stages; a fault in one leaves the others alone."
-    shared = False   # whether the project's lock is held among others that compute other parts
     def __init__(self,
         project:Project,
         settings=None,    # Settings, a YAML file, or None: the project's own
@@ -205,29 +201,49 @@ class Chain:
         if editor not in EDITORS:
             raise SettingsError(f"editing.editor {editor}: not known; use one of: {', '.join(EDITORS)}")
         self.given, self.sources, self.progress = given or Given(), sources or {}, progress
-        refuse_alike(self.sources, project.video_folders())
         self.cache, self.faults, self._uses = StageCache(project), {}, {}
+        self._maker = None, None
+        self.waiting, self.depth, self.settled = {}, 0, time.monotonic()   # what is written for many videos at once
 
     def each(self,
         video_ids,
         stage,     # one of this object's stages
         **options, # of the stage
     )->list:       # ids of the videos that came through
-        """Take several videos through one stage. What is wrong with one is noted in `.faults`.
-
-        Raises `TableError` where data/review.csv cannot be read: what was rejected must not go on."""
-        rejections(self.project)
-        done = []
-        for video_id in video_ids:
-            if stage.__name__ != 'finish': log.info('%s: %s', video_id, stage.__name__)
-            try: stage(video_id, **options); done.append(video_id)
-            except AkvError as error: self.faults[video_id] = str(error)
-            except (OSError, MemoryError): raise
-            except Exception as error:
-                log.debug("%s", video_id, exc_info=True)
-                what = f"{stage.__name__}: {type(error).__name__}: {error}"
-                self.faults[video_id] = f"{video_id}: an error inside akv, please report it ({what})"
+        "Take several videos through one stage. What is wrong with one is noted in `.faults`."
+        done, self.depth = [], self.depth + 1
+        try:
+            for video_id in video_ids:
+                if stage.__name__ != 'finish': log.info('%s: %s', video_id, stage.__name__)
+                try: stage(video_id, **options); done.append(video_id)
+                except AkvError as error: self.faults[video_id] = str(error)
+                except (OSError, MemoryError): raise
+                except Exception as error:
+                    log.debug("%s", video_id, exc_info=True)
+                    what = f"{stage.__name__}: {type(error).__name__}: {error}"
+                    self.faults[video_id] = f"{video_id}: an error inside akv, please report it ({what})"
+        finally:
+            self.depth -= 1
+            self.settle()
         return done
+
+    def later(self,
+        write,     # function of a list of pieces: brings a file of the whole study up to date
+        piece,     # what this video adds to it
+        every=60,  # seconds for which pieces may wait within `each`
+    ):
+        """Write a piece of a file of the whole study: now, or within `each` once a minute and after the last video.
+
+        A thousand videos would write such a file a thousand times, and each time it is longer. What a kill finds waiting
+        is made again by the next run, which sees that the file has nothing of that video."""
+        self.waiting.setdefault(write, []).append(piece)
+        if not self.depth or time.monotonic() - self.settled > every: self.settle()
+
+    def settle(self):
+        "Write what waits."
+        waiting, self.waiting = self.waiting, {}
+        for write, pieces in waiting.items(): write(pieces)
+        self.settled = time.monotonic()
 
     def source(self, video_id): # its path, or None
         "The video of a project's scenes, None where they came as images. Raises `AkvError` for one unknown or gone."
@@ -385,33 +401,61 @@ def validate(self:Chain, video_ids)->list: # ids of videos with at least one com
     return [video_id for video_id in video_ids if video_id in valid]
 
 # %% ../nbs/19_pipeline.ipynb #2ca83198
+@remembered
+def _listed(path): return set(read_json(path)['videos'])     # of a manifest
+
+@patch
+def maker(self:Chain): # VideoVariantGenerator
+    "The generator of variants; one for all videos while the tables that it reads are the same."
+    e, p = self.settings.experiments, self.project
+    state = [(s := path.stat()) and (s.st_ino, s.st_size, s.st_mtime_ns) if path.is_file() else None
+             for path in (p.valid_scenes_csv, p.review_csv)]
+    if state != self._maker[0]:
+        self._maker = state, VideoVariantGenerator(
+            p.valid_scenes_csv, e.boost_alpha, e.reduction_alpha, self.settings.data.image_size, e.window_type, e.ramp_seconds,
+            e.equal_exposure, self.settings.keywords.on_person)
+    return self._maker[1]
+
+@patch
+def list_variants(self:Chain, videos):
+    "Bring the manifest of the variants up to date, from what each video's folder holds."
+    write_manifest(self.project.manifest.parent)
+
 @patch
 def variants(self:Chain, video_id):
     "Compute what the seven variants ask of each scene. Raises `AkvError` where nothing was validated."
     e, p = self.settings.experiments, self.project
     if not p.valid_scenes_csv.is_file():
         raise AkvError(f"{p.valid_scenes_csv}: not found; run `akv validate` first")
-    maker = VideoVariantGenerator(p.valid_scenes_csv, e.boost_alpha, e.reduction_alpha, self.settings.data.image_size,
-                                  e.window_type, e.ramp_seconds, e.equal_exposure, self.settings.keywords.on_person)
+    maker = self.maker()
     rows, table = maker.scenes_of(video_id), p.scenes_csv(video_id)
     inputs = [p.resolve(f) for c in ('keyword_mask_path', 'attention_heatmap_path') for f in rows[c]]
     inputs += [table] if table.is_file() else []
     key = content_hash(rows.astype(str).to_numpy().tolist(), inputs, maker.settings)
-    if self.cache.is_done('variants', video_id, key) and video_id in read_json(p.manifest)['videos']: return
+    if self.cache.is_done('variants', video_id, key):
+        if video_id not in _listed(p.manifest): self.later(self.list_variants, video_id)
+        return
     if by_hand := [path for path in self.cache.changed('variants', video_id, key) if path.suffix == '.png']:
         idle = self.settings.editing.editor == 'photometric'
         notice(f"{p.relative(by_hand[0])}{' and others' if by_hand[1:] else ''} of {video_id} was changed by hand and is kept"
                + ('; the photometric editor does not follow heatmaps' if idle else '')
                + f"; delete {p.relative(p.variants(video_id))} to have the heatmaps made anew")
         return
-    maker.create_all_variants_for_video(video_id)
+    maker.create_all_variants_for_video(video_id, manifest=False)
+    self.later(self.list_variants, video_id)
     self.cache.mark('variants', video_id, key, [f for _, f in _contents(p.variants(video_id))])
 
 # %% ../nbs/19_pipeline.ipynb #ebd8bc8f
 @patch
 def edit(self:Chain, video_id):
     "Edit the scenes of a video."
-    self._uses[video_id] = edit_scenes(self.project, self.settings, [video_id], self.progress)[1]
+    units, self._uses[video_id] = edit_scenes(self.project, self.settings, [video_id], self.progress, listed=False)
+    self.later(self.list_edits, (units, self._uses[video_id]))
+
+@patch
+def list_edits(self:Chain, planned):
+    "Bring `units.jsonl` up to date."
+    list_units(self.project, {h: u for units, _ in planned for h, u in units.items()}, [edit for _, edits in planned for edit in edits])
 
 @patch
 def uses(self:Chain, video_id):
@@ -459,8 +503,13 @@ def users_models(self:Chain)->list: # [(name, hash)]; [] where akv's own leads, 
 @patch
 def is_checked(self:Chain, video_id)->bool:
     "Whether the files of the check have this video, and that of its areas is there where it has any."
-    if video_id not in checked_videos(self.project): return False
+    if not was_checked(self.project, video_id): return False
     return self.project.area_shares.is_file() or not areas_content(self.project, video_id)
+
+@patch
+def write_rows(self:Chain, measured):
+    "Bring the tables of the check up to date."
+    write_check(self.project, measured)
 
 @patch
 def check(self:Chain, video_id):
@@ -473,7 +522,7 @@ def check(self:Chain, video_id):
                        [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
                        *filter(None, [self.users_models(), areas_content(self.project, video_id)]))
     if self.cache.is_done('check', video_id, key) and self.is_checked(video_id): return
-    manipulation_check(self.project, uses, self.settings, self.progress)
+    self.later(self.write_rows, measure_edits(self.project, uses, self.settings, self.progress))
     self.cache.mark('check', video_id, key, [])
 
 # %% ../nbs/19_pipeline.ipynb #1faaec78
@@ -514,26 +563,6 @@ def finish(self:Chain, video_id):
         files += [p.edited_scene(use.variant, video_id, use.scene_number), *(f for _, f in _contents(folder))]
     files += [p.video(video_id, v) for v in VARIANTS if p.video(video_id, v).is_file()]
     self.cache.mark('run', video_id, self.fingerprint(video_id), files)
-
-# %% ../nbs/19_pipeline.ipynb #dc70a2aa
-def _lock_stages():
-    def alone(stage):
-        @functools.wraps(stage)
-        def locked_stage(self, *args, **options):
-            with project_lock(self.project, self.shared): return stage(self, *args, **options)
-        return locked_stage
-    for name in ('each scenes masks area patches attention validate withdraw variants edit assemble compare check finish'.split()):
-        setattr(Chain, name, alone(getattr(Chain, name)))
-_lock_stages()
-
-def _one_writer(work):
-    "Let a function with an argument `output` hold the lock of that project; `shard`, where it has one, shares it."
-    @functools.wraps(work)
-    def alone(*args, **options):
-        given = inspect.signature(work).bind(*args, **options)
-        given.apply_defaults()
-        with project_lock(_project_at(given.arguments['output']), bool(given.arguments.get('shard'))): return work(*args, **options)
-    return alone
 
 # %% ../nbs/19_pipeline.ipynb #6b2f2d63
 def dose_table(
@@ -588,7 +617,6 @@ def _project_at(output):
         raise AkvError(f"{project.root} is a file; --output names a folder")
     return project
 
-@_one_writer
 def run(
     videos=(),      # video files; none: all videos of the project
     keyword=None,   # the product: a word for all, one for each, or {id: word}; None: as data/keywords.csv says
@@ -606,7 +634,7 @@ def run(
 
     What is done already is not done again. A fault in one video is noted in the result, and the others go on. Raises
     `AkvError` for what is wrong with the call itself: no videos, ids, keywords or inputs that do not fit, wrong
-    settings, an `output` that is a file, or one that another akv is writing to."""
+    settings, or an `output` that is a file."""
     project, named = _project_at(output), name_videos(videos, ids)
     named = dict(zip(project.own_ids(named), named.values()))
     rejections(project)      # what cannot be read stops everything: a rejection would be lost
@@ -636,7 +664,6 @@ def run(
     return RunResult(project, [v for v in video_ids if v not in chain.faults], chain.faults, made)
 
 # %% ../nbs/19_pipeline.ipynb #09a1b078
-@_one_writer
 def run_demo(
     output='akv-demo', # the project folder
     progress:bool=True, # show bars

@@ -8,9 +8,9 @@ __all__ = ['Box', 'Click', 'BOX_COLUMNS', 'parse_box', 'parse_click', 'split_at'
 
 # %% ../../nbs/sources/01_boxes.ipynb #51512478
 import re
-from ..study.files import (AkvError, locked, notice, read_table, TableError, told_of_stand_ins, whole_number,
+from ..study.files import (AkvError, locked, notice, read_table, remembered, TableError, told_of_stand_ins, whole_number,
                              write_table)
-from ..study.project import id_key, tell_unusable
+from ..study.project import id_key
 
 # %% ../../nbs/sources/01_boxes.ipynb #0a5102de
 Box = tuple   # (x, y, width, height) in pixels; x and y of the top left corner
@@ -102,7 +102,6 @@ def read_boxes(
         raise TableError(f'{name}: no column {", ".join(missing)} (found: {", ".join(map(str, table.columns))}); needed are '
                          f'{",".join(needed)} (and frame, kind), or xmin,ymin,xmax,ymax in place of x,y,width,height')
     if 'kind' in table: table = table.assign(kind=table.kind.str.lower())
-    tell_unusable(name, table.video_id)
     return table if project is None else table.assign(video_id=project.own_ids(table.video_id))
 
 # %% ../../nbs/sources/01_boxes.ipynb #68a912a4
@@ -114,12 +113,16 @@ def is_click(
     except ValueError: return False
 
 # %% ../../nbs/sources/01_boxes.ipynb #d5180012
+_boxes_in = remembered(read_boxes)
+
 def known_boxes(
     project,  # akv.study.project.Project
 ):            # DataFrame as `read_boxes` gives it; without rows where there is no table yet
     "The boxes and clicks in a project's `data/boxes.csv`. Raises `TableError` where it is damaged."
     import pandas as pd
-    if told_of_stand_ins(project.boxes_csv).is_file(): return read_boxes(project.boxes_csv, project)
+    if told_of_stand_ins(project.boxes_csv).is_file():
+        table = _boxes_in(project.boxes_csv)
+        return table.assign(video_id=project.own_ids(table.video_id))
     return pd.DataFrame(columns=BOX_COLUMNS, dtype=str)
 
 # %% ../../nbs/sources/01_boxes.ipynb #53580320

@@ -8,18 +8,21 @@ __all__ = ['REVIEW_COLUMNS', 'read_review', 'track_hash', 'add_review', 'rejecti
 
 # %% ../../nbs/study/04_review.ipynb #c023db8e
 import contextlib, os
-from .files import content_hash, locked, read_table, TableError, told_of_stand_ins, whole_number, write_table
+from .files import content_hash, locked, read_table, remembered, TableError, told_of_stand_ins, whole_number, write_table
 from .project import Project, safe_id, scene_name, stray_rows, VARIANTS
 
 # %% ../../nbs/study/04_review.ipynb #2e15da6e
 REVIEW_COLUMNS = ("video_id", "scene_number", "decision", "note", "time", "track")
 _LATER_COLUMNS = ("reviewer", "track")   # files from before these columns were kept are read as well
 
+_kept_table = remembered(read_table)      # decisions are asked for with every video
+
 def _read_rows(path, columns, stripped=()):
     "A table that grows by a row at a time; empty where there is none yet. Blanks around `stripped` fields are removed."
     import pandas as pd
     if not os.path.lexists(path): return pd.DataFrame(columns=columns, dtype=str)     # a link that leads nowhere is no empty table
-    table = read_table(path, [name for name in columns if name not in _LATER_COLUMNS])
+    needed, table = [name for name in columns if name not in _LATER_COLUMNS], _kept_table(path)
+    if not set(needed) <= set(table): read_table(path, needed)     # says what is missing
     table = table.reindex(columns=[*columns, *(name for name in table if name not in columns)], fill_value="")
     return table.assign(**{name: table[name].str.strip() for name in stripped})
 
