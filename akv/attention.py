@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from .study.files import AkvError, atomic_path, content_hash, file_hash, ImageError, notice, offered, read_json, read_table, write_table
 from .study.images import load_image, save_heatmap
-from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, StageCache, write_provenance
+from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, write_provenance
 from .study.settings import Settings
+from .study.record import StageCache
 from .sources.other_models import heatmap_hash, heatmap_model
 from .sources.colour_maps import read_heatmap
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .study.files import (AkvError, content_hash, file_hash, link_or_copy, notice, read_json, read_table, write_json,
+from .study.files import (AkvError, content_hash, file_hash, duplicate, notice, read_json, read_table, write_json,
                              write_text)
 from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
@@ -376,12 +376,12 @@ def lay_out(self:SceneEdit):
     target, names = project.edit_folder(*where), {'edit.json', *(f'{i:06d}.png' for i in record['frames'])}
     for old in target.glob('*'):
         if old.name not in names: old.unlink()
-    for name in sorted(names): link_or_copy(self.folder/name, target/name)
+    for name in sorted(names): duplicate(self.folder/name, target/name)
     image = self.folder/f'{i:06d}.png' # a measured frame, or one that is made once for each weight
     if i not in record['frames'] or weight != 1:
         image = self.folder/f'{i:06d}_weight_{weight:.6f}.png'
         if not image.exists(): save_image(self.apply(i, self.source.frames([i])[i]), image)
-    link_or_copy(image, project.edited_scene(*where))
+    duplicate(image, project.edited_scene(*where))
 
 # %% ../nbs/12_editing.ipynb #da490bc5
 def edit_scenes(

@@ -17,10 +17,11 @@ from tqdm.auto import tqdm
 from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
                              read_table, TableError, whole_number, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
-from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name, StageCache,
+from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name,
                                write_provenance)
 from .study.review import add_review
 from .study.settings import Settings
+from .study.record import StageCache
 from .media.decoding import iter_frames, probe
 from .sources.boxes import (BOX_COLUMNS, boxes_of, frame_at, is_click, look_at_boxes, parse_box, parse_click,
                                read_boxes, split_at)

@@ -17,9 +17,10 @@ from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, 
                              PACKAGE, read_json, read_table, SettingsError, TableError, VideoError, write_table)
 from .study.images import load_image
 from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
-                               nearest_id, StageCache, stray_rows, VARIANTS)
+                               nearest_id, stray_rows, VARIANTS)
 from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
+from .study.record import StageCache
 from .media.decoding import probe
 from .sources.weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS, MOVING_WEIGHTS
 from .sources.other_models import chosen_hash, chosen_model

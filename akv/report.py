@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from .study.files import content_hash, PACKAGE, read_json, read_table, TableError, write_text
 from .study.images import load_image, load_mask
-from .study.project import Project, StageCache, VARIANTS
+from .study.project import Project, VARIANTS
 from .study.settings import project_settings, save_settings
+from .study.record import StageCache
 from .media.decoding import read_frames
 from .sources.models import predict_attention
 from .sources.other_models import chosen_hash, chosen_model, witness_names

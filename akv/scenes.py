@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from .study.files import content_hash, notice, TableError, write_table
 from .study.images import save_image
-from .study.project import plain_id, Project, read_scenes, safe_id, StageCache, write_provenance
+from .study.project import plain_id, Project, read_scenes, safe_id, write_provenance
 from .study.settings import Settings
+from .study.record import StageCache
 from .media.decoding import iter_frames, probe
 
 # %% ../nbs/01_scenes.ipynb #9d395fd4

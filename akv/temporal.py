@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from .study.files import AkvError, content_hash, notice
 from .study.images import load_image, load_mask, save_image
-from .study.project import Project, StageCache, VARIANTS, write_provenance
+from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
+from .study.record import StageCache
 from .media.decoding import iter_frames, probe, read_frames
 from .media.encoding import check_output, Encoding
 from .media.motion import choose_keyframes, make_flow

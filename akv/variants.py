@@ -10,7 +10,7 @@ __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_wi
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
-from .study.files import (link_or_copy, notice, read_json, read_table, SettingsError, TableError, write_json,
+from .study.files import (duplicate, notice, read_json, read_table, SettingsError, TableError, write_json,
                              write_table)
 from .study.images import fit_heatmap, load_heatmap, load_mask, mask_like, save_heatmap, sixteen_bits
 from .study.project import (project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
@@ -248,14 +248,14 @@ def treated_maps(
 
 # %% ../nbs/07_variants.ipynb #1f05d7fb
 def _write_maps(folder, name, kinds, maps):
-    "Write each distinct map once and link it for the other variants; {variant: path of the PNG}."
+    "Make each distinct map once and duplicate its files for the other variants; {variant: path of the PNG}."
     written, paths = {}, {}
     for variant, kind in kinds.items():
         path = folder / variant / 'attention_heatmap' / name
         A = maps[kind][0]
         for suffix in ('.jpg', '.png'):
             target = path.with_name(name + suffix)
-            if first := written.get((id(A), suffix)): link_or_copy(first, target)
+            if first := written.get((id(A), suffix)): duplicate(first, target)
             else: written[id(A), suffix] = save_heatmap(A, target)
         paths[variant] = target
     return paths

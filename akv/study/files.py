@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['log', 'noticed', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError', 'SettingsError', 'VideoError',
            'notice', 'temporary_path', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'plain_json',
-           'write_json', 'read_json', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins', 'link_or_copy',
-           'content_hash', 'file_hash', 'hub_folder', 'offered']
+           'write_json', 'read_json', 'read_derived', 'read_table', 'write_table', 'whole_number', 'told_of_stand_ins',
+           'duplicate', 'content_hash', 'file_hash', 'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, time
 from pathlib import Path
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 import akv
 
 # %% ../../nbs/study/01_files.ipynb #27948dc2
@@ -155,6 +155,25 @@ def read_json(
     except (OSError, ValueError, RecursionError) as error:
         raise TableError(f"{path}: not readable as JSON ({error}); correct it or make it again") from error
 
+# %% ../../nbs/study/01_files.ipynb #dfb6f128
+def read_derived(
+    path:str|Path,  # a JSON file that akv can make again
+    shape,          # what it holds: a pydantic model, or a type such as dict[str, int]
+):                  # its content, as `read_json` gives it; None where it is missing, damaged or of another shape
+    "Read a file that akv made. What is wrong with it is said once, in one line."
+    path = Path(path)
+    if not path.is_file(): return None
+    try:
+        content = read_json(path)
+        TypeAdapter(shape).validate_python(content)
+        return content
+    except TableError: why = "it cannot be read"
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    notice(f"{path} is damaged ({why}); it counts as missing and is made again")
+    return None
+
 # %% ../../nbs/study/01_files.ipynb #494ed435
 def read_table(
     path:str|Path,  # a CSV file, UTF-8, with or without byte order mark
@@ -225,20 +244,28 @@ def told_of_stand_ins(
     return path
 
 # %% ../../nbs/study/01_files.ipynb #a92056b0
-def link_or_copy(
+_FICLONE = 0x40049409   # Linux: share the blocks of another file, parted at the first change
+
+def _shares_space(src, dst)->bool:
+    "Try to make dst a file that shares the space of src."
+    try: import fcntl
+    except ImportError: return False
+    with open(src, "rb") as source, open(dst, "wb") as copy:
+        try: fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+        except OSError: return False
+    return True
+
+def duplicate(
     src:str|Path,  # an existing file
-    dst:str|Path,  # the second name; replaced where it exists
+    dst:str|Path,  # the second file; replaced where it exists
 )->Path:           # dst
-    "Give a file a second name, atomically: a hard link, else a copy. Raises `OSError` where `src` is missing."
+    "Give a second file the same content, atomically; a change of one never changes the other. Raises `OSError` where `src` is missing."
     src, dst = Path(src), Path(dst)
     dst.parent.mkdir(parents=True, exist_ok=True)
-    if dst.exists() and os.path.samefile(src, dst): return dst
     part = temporary_path(dst)
     try:
-        os.link(src, part)
+        if not _shares_space(src, part): shutil.copyfile(src, part)
         os.replace(part, dst)
-    except OSError:
-        with atomic_path(dst) as copy: shutil.copyfile(src, copy)
     finally: part.unlink(missing_ok=True)
     return dst
 
@@ -272,14 +299,14 @@ def content_hash(
 
 # %% ../../nbs/study/01_files.ipynb #fdcc8ea9
 @functools.lru_cache(maxsize=256)
-def _hash_at(path, size, changed): return content_hash(path)
+def _hash_at(path, *state): return content_hash(path)
 
 def file_hash(
     path:Path,  # an existing file
 )->str:         # 64 hex digits, as `content_hash` of the same path
     "The hash of a file's content, kept in memory until the file changes. Raises `OSError` where there is no file."
     stat = path.stat()
-    return _hash_at(path, stat.st_size, stat.st_mtime_ns)
+    return _hash_at(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 # %% ../../nbs/study/01_files.ipynb #f151dd87
 PACKAGE = Path(akv.__file__).parent   # holds `demo`, `weights` and `static`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCENE_PATTERN', 'VARIANTS', 'VALID_SCENES_COLUMNS', 'safe_id', 'plain_id', 'id_key', 'same_id', 'spoilt_id',
            'nearest_id', 'stray_rows', 'scene_name', 'parse_scene_name', 'Project', 'id_folder', 'scene_files',
-           'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'StageCache']
+           'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'Provenance', 'read_provenance']
 
 # %% ../../nbs/study/03_project.ipynb #ff87e487
 import functools, os, re, unicodedata
@@ -13,8 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
+from pydantic import BaseModel
 import akv
-from .files import AkvError, IdError, notice, read_json, read_table, TableError, told_of_stand_ins, write_json
+from .files import IdError, notice, read_derived, read_json, read_table, TableError, told_of_stand_ins, write_json
 
 # %% ../../nbs/study/03_project.ipynb #3041de65
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -204,6 +205,7 @@ class Project:
     outputs = _file("outputs", "Folder of what comes out.")
     training = _file("outputs/training", "Folder of checkpoints.")
     manifest = _file("outputs/variants/manifest.json", "All variants of all videos.")
+    study_manifest = _file("outputs/manifest.json", "What the study was made from and with, and the hash of every file of it.")
     doses_csv = _file("outputs/doses.csv", "What a few doses deliver, scene by scene, and how much is seen of them.")
     units_jsonl = _file("outputs/units.jsonl", "Work units, a line each.")
     videos = _file("outputs/videos", "Folder of the edited videos.")
@@ -582,57 +584,25 @@ def write_provenance(
     return write_json(Path(folder)/"provenance.json", record)
 
 # %% ../../nbs/study/03_project.ipynb #405e55b4
+class Provenance(BaseModel):
+    "What `provenance.json` holds; a record of a program that is not akv's may hold less."
+    source:str|None = None
+    model:str|None = None
+    settings:dict|None = None
+
+def read_provenance(
+    folder:str|Path,  # a folder that akv filled
+)->dict:              # source, model and settings; the last is never None. {'settings': {}} where nothing is known
+    "What `provenance.json` of a folder says. A damaged one counts as missing, and a notice says so."
+    record = read_derived(Path(folder)/"provenance.json", Provenance) or {}
+    return record | dict(settings=record.get("settings") or {})
+
+# %% ../../nbs/study/03_project.ipynb #8c4dfb0b
 @patch
 def source_video(self:Project, video_id)->Path|None:
-    "The video that the scenes were cut from, as the provenance of the scene cuts names it; None where it names none."
-    path = self.scene_cuts(video_id)/"provenance.json"
-    source = read_json(path).get("source") if path.is_file() else None
-    return self.resolve(source) if source else None
-
-# %% ../../nbs/study/03_project.ipynb #c08f0540
-class StageCache:
-    "Which pieces of work are done, kept in `outputs/.stages`."
-    def __init__(self, project:Project): self.project = project
-    def _path(self, stage, name): return self.project.outputs/".stages"/safe_id(stage)/f"{safe_id(name)}.json"
-
-    def is_done(self,
-        stage:str,  # 'scenes', 'masks', ...
-        name:str,   # the piece, such as a video id
-        key:str,    # content_hash of all that went in
-    )->bool:        # whether nothing needs to be done
-        "Whether the piece was made from the same input and all its files are still there."
-        files = self._files(stage, name, key)
-        return files is not None and all(_size(path) == size for path, size in files.items())
-
-    def changed(self,
-        stage:str,  # as for `is_done`
-        name:str,
-        key:str,
-    )->list:        # paths; empty where the piece was not made from this input
-        "The files of a piece that somebody has changed since it was made: they are there, with another size."
-        files = self._files(stage, name, key) or {}
-        return [path for path, size in files.items() if _size(path) not in (None, size)]
-
-    def _files(self, stage, name, key): # {path: size} of a piece that was made from this input, else None
-        try: record = read_json(self._path(stage, name))
-        except TableError: return None
-        if not isinstance(record, dict) or record.get("key") != key: return None
-        files = record.get("files")
-        return {self.project.resolve(p): size for p, size in files.items()} if isinstance(files, dict) else None
-
-    def mark(self,
-        stage:str,  # 'scenes', 'masks', ...
-        name:str,   # the piece
-        key:str,    # content_hash of all that went in
-        files,      # paths of all that came out
-    )->Path:        # the record
-        "Record that a piece is done. Raises `AkvError` where one of its files is missing."
-        sizes = {self.project.relative(p): _size(p) for p in files}
-        missing = [p for p, size in sizes.items() if size is None]
-        if missing: raise AkvError(f"stage {stage} of {name} has not made {missing[0]}; run it again")
-        return write_json(self._path(stage, name), {"key": key, "files": dict(sorted(sizes.items()))})
-
-def _size(path)->int|None:
-    "Bytes of a file, None where there is none."
-    try: return os.stat(path).st_size
-    except OSError: return None
+    "The video that the scenes were cut from, as the provenance of the scene cuts names it, or the stage's record; None where neither does."
+    source = read_provenance(self.scene_cuts(video_id)).get("source")
+    if not source:
+        record = read_derived(self.outputs/".stages/scenes"/f"{video_id}.json", dict) or {}
+        source = notes.get("source") if isinstance(notes := record.get("notes"), dict) else None
+    return self.resolve(source) if source and isinstance(source, str) else None
