@@ -312,6 +312,14 @@ def _planned_maps(project, unit, source, editor, settings): # (A, A') of a condi
         if _maps_hash(source, unit.kind, editor, maps) == unit.target: return tuple(map(source.heatmap, maps)) or None
     raise AkvError(f'unit {unit.hash} was planned with other heatmaps; plan again')
 
+def _found_again(project, unit): # whether the unit is whole after its duplicates among the edited scenes were asked
+    cache = StageCache(project)
+    for path, content in cache.files('units', unit.hash).items():
+        if cache.hashes.same(path, content): continue
+        others = (project.edit_folder(v, unit.video_id, unit.scene_number)/path.name for v in VARIANTS)
+        if other := next((p for p in others if cache.hashes.same(p, content)), None): duplicate(other, path)
+    return unit.is_made(project)
+
 def _made_again(project, unit, source, editor): # edit.json, if it is sound; its frames are then written again
     cache, folder = StageCache(project), unit.folder(project)
     made, known = cache.files('units', unit.hash), read_derived(folder/'edit.json', EditRecord)
@@ -336,7 +344,7 @@ def run_unit(
 
     Raises `AkvError` where the unit was planned with other settings or heatmaps, or its `needs` has not been made."""
     folder, settings = unit.folder(project), settings or Settings()
-    if unit.is_made(project): return read_json(folder/'edit.json')
+    if unit.is_made(project) or _found_again(project, unit): return read_json(folder/'edit.json')
     feather, editor = settings.editing.feather, make_editor(settings, project)
     source = SceneSource(project, unit.video_id, unit.scene_number, feather, settings.keywords.on_person)
     maps = _planned_maps(project, unit, source, editor, settings)

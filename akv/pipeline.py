@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['name_videos', 'keywords_of', 'set_keywords', 'Given', 'Chain', 'set_aside', 'dose_table', 'RunResult', 'study_facts',
-           'record_study', 'run', 'run_demo']
+           'record_study', 'run', 'run_demo', 'repair', 'clean']
 
 # %% ../nbs/19_pipeline.ipynb #16cbc44c
 import glob, importlib.metadata, json, os, platform, shutil
@@ -743,3 +743,63 @@ def run_demo(
         if clip.is_file() and content_hash(clip) == content_hash(source/clip.name): continue
         with atomic_path(clip) as part: shutil.copyfile(source/clip.name, part)
     return run(clips, words, output, boxes=source/'boxes.csv', settings=settings, progress=progress)
+
+# %% ../nbs/19_pipeline.ipynb #17e6de08
+def _also_aside(project, finding): # what cannot be told from somebody's own without this record
+    kind, _, name = finding.path.removeprefix('outputs/.stages/').removesuffix('.json').partition('/')
+    if kind not in ('masks_made', 'attention_predicted'): return None
+    try: video_id, n, _ = parse_scene_name(name)
+    except IdError: return None
+    return project.find_keyword_mask(video_id, n) if kind == 'masks_made' else project.find_attention_heatmap(video_id, n)
+
+def repair(
+    project:Project,
+    progress:bool=True, # show bars
+)->tuple: # ([Finding] that are put right, [Finding] that are left)
+    "Make again what is missing or changed in a study, and set aside what does not belong there. Inputs are left as they are."
+    manifest, findings = read_manifest(project), verify(project, progress)
+    restorable, lost = ([f for f in findings if f.restorable is can] for can in (True, False))
+    if not restorable: return [], lost
+    clear_leftovers(project.root)
+    outputs = (manifest or {}).get('outputs', {})
+    for finding in restorable:
+        path, also = project.resolve(finding.path), _also_aside(project, finding)
+        if also is not None and (manifest is None or project.relative(also) in outputs): set_aside(project, also)
+        if finding.what != 'missing' and path.is_file(): set_aside(project, path)
+    chain = Chain(project, progress=progress)
+    known = {v: video for v in project.video_ids() if (video := project.source_video(v)) and video.is_file()}
+    chain.sources = known
+    for video_id in chain.each(known, chain.scenes): chain.cache.forget('run', video_id)      # all stages look at all files
+    result = run([], None, project.root, progress=progress)
+    left = verify(project, progress, manifest if not lost else None)
+    told = {finding.path for finding in left}
+    faults = [Finding(video_id, 'not made again', False, text) for video_id, text in (chain.faults | result.faults).items()]
+    return [f for f in restorable if f.path not in told], [*left, *(f for f in lost if f.path not in told), *faults]
+
+# %% ../nbs/19_pipeline.ipynb #5b9834f0
+def clean(
+    project:Project,
+    dry_run:bool=False, # only look
+)->dict: # {path: bytes} of what is removed
+    """Remove what no variant uses: units of edits that are no longer asked for, leftovers of runs that were killed, and what repairs have set aside.
+
+    Raises `AkvError` where `units.jsonl` does not say which units are used."""
+    cache = StageCache(project)
+    for video_id in videos_with_variants(project):
+        lines = content_hash(unit_lines(project).get(video_id, []))
+        if cache.record('unit_lines', video_id) and not cache.is_done('unit_lines', video_id, lines):
+            raise AkvError(f"{project.units_jsonl} does not say of {video_id} what was written; run `akv run` first")
+    used, units = units_listed(project), project.outputs/'units'
+    unused = sorted(path for path in units.glob('*') if path.name not in used)
+    places = [*unused, *(path for u in unused if (path := cache.path('units', u.name)).exists())]
+    laid_out = {path for record in (project.outputs/'.stages'/'edit').glob('*.json') for path in cache.files('edit', record.stem)}
+    places += sorted(path for path in units.glob('*/*_weight_*.png') if path.parent.name in used and path not in laid_out)
+    places += [path for path in (project.outputs/'.segments', project.root/SET_ASIDE) if path.exists()]
+    places += sorted(path for path in project.outputs.rglob('.part-*') if path.is_file())
+    def size(path): return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob('*') if p.is_file())
+    found = {path: size(path) for path in places}
+    for path in () if dry_run else places:
+        if path.is_dir(): shutil.rmtree(path)
+        elif not path.name.startswith('.part-'): path.unlink(missing_ok=True)
+    if not dry_run: clear_leftovers(project.root)
+    return found
