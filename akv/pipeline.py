@@ -540,7 +540,7 @@ def check(self:Chain, video_id):
             notice(f"outputs/{self.project.manipulation_check.name} does not say of {video_id} what the check wrote; it is measured again")
     manipulation_check(self.project, uses, self.settings, self.progress)
     self.cache.mark('check_rows', video_id, checked_content(self.project, video_id), [])
-    self.cache.mark('check', video_id, key, [])
+    self.cache.mark('check', video_id, key, [path for _, path in _contents(id_folder(self.project.data/'area_tracks', video_id))])
 
 # %% ../nbs/19_pipeline.ipynb #1faaec78
 @patch
@@ -798,8 +798,9 @@ def clean(
     places += sorted(path for path in project.outputs.rglob('.part-*') if path.is_file())
     def size(path): return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob('*') if p.is_file())
     found = {path: size(path) for path in places}
-    for path in () if dry_run else places:
+    if dry_run: return found
+    for path in places:
         if path.is_dir(): shutil.rmtree(path)
         elif not path.name.startswith('.part-'): path.unlink(missing_ok=True)
-    if not dry_run: clear_leftovers(project.root)
-    return found
+    clear_leftovers(project.root)               # but for those that are being written
+    return {path: size for path, size in found.items() if not path.exists()}

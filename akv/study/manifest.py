@@ -154,7 +154,9 @@ def verify(
         expected = own["inputs"] | own["by_hand"] | own["outputs"]
         made = set(own["outputs"])
     report = StageCache(project).files("report", "report")
-    if own is not None and not report: findings.append(Finding("outputs/.stages/report/report.json", "missing", True, "the record of the report"))
+    if own is not None and project.report not in report:
+        what = "changed" if StageCache(project).path("report", "report").is_file() else "missing"
+        findings.append(Finding("outputs/.stages/report/report.json", what, True, "the record of the report"))
     expected |= {project.relative(path): content for path, content in report.items()}
     paths = {name: project.resolve(name) for name in expected}
     total = sum(path.stat().st_size for path in paths.values() if path.is_file())
@@ -174,5 +176,5 @@ def verify(
             elif project.relative(video) not in expected and sha256(video) != known["sha256"]:
                 findings.append(Finding(project.relative(video), "changed", False, f"the video of {video_id}"))
     for folder, _, left in os.walk(project.root/"outputs"):
-        findings += [Finding(project.relative(Path(folder)/name), "extra", True, "left by a run that was killed") for name in left if name.startswith(".part-")]
+        findings += [Finding(project.relative(Path(folder)/name), "extra", True, "being written, or left by a run that was killed") for name in left if name.startswith(".part-")]
     return sorted(findings, key=lambda finding: finding.path)

@@ -9,8 +9,8 @@ __all__ = ['sha256', 'FileHashes', 'hashes_of', 'StageRecord', 'StageCache', 'is
 import functools, hashlib, json, os, threading, time, zlib
 from pathlib import Path
 from typing import Annotated
-from pydantic import BaseModel, StringConstraints
-from .files import AkvError, read_derived, write_json, write_text
+from pydantic import BaseModel, ConfigDict, model_validator, StringConstraints
+from .files import AkvError, content_hash, read_derived, write_json, write_text
 from .project import Project, safe_id
 
 # %% ../../nbs/study/06_record.ipynb #a21a6d13
@@ -117,9 +117,16 @@ _Hash = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 class StageRecord(BaseModel):
     "What is known of a finished piece of work."
+    model_config = ConfigDict(extra="forbid")
     key:str
     files:dict[str, _Hash]
     notes:dict = {}
+    seal:_Hash = ""       # a record of an earlier akv, of a piece without files, has none
+
+    @model_validator(mode="after")
+    def is_as_written(self):
+        if self.seal and self.seal != content_hash(self.key, self.files, self.notes): raise ValueError("its seal is not that of its content")
+        return self
 
 class _Earlier(BaseModel):
     "The record of an akv that knew sizes only."
@@ -184,8 +191,9 @@ class StageCache:
         found = {self.project.relative(p): self.hashes.of(p) for p in files}
         missing = [p for p, content in found.items() if content is None]
         if missing: raise AkvError(f"stage {stage} of {name} has not made {missing[0]}; run it again")
-        record = dict(key=key, files=dict(sorted(found.items()))) | (dict(notes=notes) if notes else {})
-        return write_json(self.path(stage, name), record)
+        files = dict(sorted(found.items()))
+        record = dict(key=key, files=files) | (dict(notes=notes) if notes else {})
+        return write_json(self.path(stage, name), record | dict(seal=content_hash(key, files, notes)))
 
     def forget(self, stage, name):
         "Remove the record of a piece."
