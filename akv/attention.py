@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from .study.files import AkvError, atomic_path, content_hash, file_hash, ImageError, notice, offered, read_json, read_table, write_table
 from .study.images import load_image, save_heatmap
-from .study.project import Project, id_folder, read_scenes, scene_files, scene_name, StageCache, write_provenance
+from .study.project import Project, id_folder, read_scenes, read_provenance, scene_files, scene_name, write_provenance
 from .study.settings import Settings
+from .study.record import StageCache
 from .sources.other_models import heatmap_hash, heatmap_model
 from .sources.colour_maps import read_heatmap
 
@@ -44,7 +45,7 @@ class _Heatmaps:
         name = scene_name(self.video_id, n, None)
         if self.origin(n) == kind and self.cache.is_done('attention', name, key): return
         self.write(n, kind, suffix, save)
-        self.cache.mark('attention', name, key, [self.path(n)])
+        self.cache.mark('attention', name, key, [self.path(n)], **dict(handed_in=True) if kind != 'predicted' else {})
 
     def make_all(self, kind, found, kept):
         "Write {scene number: A} with 16 bits, but for the scenes that are kept; the scenes whose map says something."
@@ -264,8 +265,8 @@ def _note_origins(maps, images, source, files, report, lead='akv'):
     source_of = maps.project.relative(files[0] if files else maps.project.scene_cuts(maps.video_id))
     noted = set(origins.values()) & {'fixations', 'ratings', 'llava'} and (folder/'provenance.json').is_file()
     if not report and noted: # nothing new: the old record stands
-        old = read_json(folder/'provenance.json')
-        source_of, report = old['source'], {name: value for name, value in old['settings'].items() if name != 'maps'}
+        old = read_provenance(folder)
+        source_of, report = old.get('source'), {name: value for name, value in old['settings'].items() if name != 'maps'}
     of = 'akv attention model' if lead == 'akv' else f'attention model {lead}'
     model = f'{of} {heatmap_hash(lead)[:12]}' if predicted else None
     write_provenance(folder, source_of, model, dict(maps=origins, **report))
@@ -321,10 +322,10 @@ def viewer_words(
 )->str:       # such as '2 viewers, 12 of 14 fixations used, 2 off picture'
     "What eye tracking a video's heatmaps were made of; empty where they were not."
     path = project.attention_heatmap(video_id, 1).parent/'provenance.json'
-    known = read_json(path)['settings'] if path.is_file() else {}
-    if 'viewers' not in known: return ''
+    known = read_provenance(path.parent)['settings']
+    if not isinstance(known.get('dropped'), dict) or not {'viewers', 'fixations', 'used'} <= {*known}: return ''
     dropped = {name.replace('_', ' '): n for name, n in known['dropped'].items() if n and name != 'other_stimuli'}
-    total, viewers = known['fixations'] - known['dropped']['other_stimuli'], known['viewers']
+    total, viewers = known['fixations'] - known['dropped'].get('other_stimuli', 0), known['viewers']
     return ', '.join([f"{viewers} viewer{'s' * (viewers != 1)}", f"{known['used']} of {total} fixations used",
                       *(f'{n} {name}' for name, n in dropped.items())])
 

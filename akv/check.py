@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'FLAGGED', 'VERDICTS', 'AREA_COLUMNS', 'PEOPLE', 'SIMULATED', 'check_columns', 'areas_of',
            'read_area_shares', 'check_people', 'manipulation_check', 'Measured', 'measure_edits', 'write_check',
-           'read_check', 'checked_videos', 'was_checked', 'forget_checked']
+           'read_check', 'checked_content', 'checked_videos', 'forget_checked']
 
 # %% ../nbs/14_check.ipynb #72a919b2
-import functools, io
+import functools
 from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from .study.files import AkvError, content_hash, notice, read_table, remembered, write_table
+from .study.files import AkvError, as_text, content_hash, notice, read_table, remembered, TableError, write_table
 from .study.images import load_image
 from .study.project import Project, VARIANTS
 from .study.settings import Settings
@@ -366,13 +366,16 @@ def area_rows(self:_SceneCheck, edit): # [{column: value}], a row an area
 # %% ../nbs/14_check.ipynb #1d058a72
 def _with_others(path, table, videos, columns): # the file's rows of other videos, and a table's; as text, so that both look the same
     needed = [c for c in ('video_id', 'scene_number', 'variant', 'status') if c in columns]
-    old = read_table(path, needed) if path.is_file() else pd.DataFrame(columns=columns)
+    try: old = read_table(path, needed) if path.is_file() else pd.DataFrame(columns=columns)
+    except TableError as error:
+        notice(f'{error}. Its rows of other videos are measured again when they are checked')
+        old = pd.DataFrame(columns=columns)
     old = old[~old['video_id'].isin(set(videos))]
     prefix = next(c for c in columns if c.endswith(f'alpha_{WITNESSES[-1]}')).removesuffix(WITNESSES[-1])
     others = [c for c in old.columns if c.startswith(prefix) and c not in columns and (old[c] != '').any()]
     columns = _after_witnesses(columns, [c.removeprefix(prefix) for c in others])   # what witnesses of before saw of other videos
     old = old.reindex(columns=columns, fill_value='') # an earlier version knew fewer columns
-    new = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+    new = as_text(table)
     return _in_order(pd.concat([old, new], ignore_index=True).fillna(''))
 
 def _write_area_shares(project, rows, videos, given, columns=AREA_COLUMNS): # `given`: whether these videos have areas
@@ -399,7 +402,9 @@ def read_area_shares(
     "What the edits did to the attention on areas beside the product. Raises `TableError` where the file is damaged."
     if not project.area_shares.is_file(): return pd.DataFrame(columns=AREA_COLUMNS)
     shares = read_table(project.area_shares, AREA_COLUMNS[:6])
-    for c in shares.columns.drop(['video_id', 'variant', 'area', 'track'], errors='ignore'): shares[c] = pd.to_numeric(shares[c])
+    try:
+        for c in shares.columns.drop(['video_id', 'variant', 'area', 'track'], errors='ignore'): shares[c] = pd.to_numeric(shares[c])
+    except ValueError as error: raise TableError(f'{project.area_shares}: {c}: {error}; run `akv check` again') from None
     return shares
 
 # %% ../nbs/14_check.ipynb #d9d59bec
@@ -503,9 +508,36 @@ def read_check(
     "The manipulation check as it was written. Raises `TableError` where there is none."
     check = read_table(project.manipulation_check, ('video_id', 'scene_number', 'variant', 'requested_alpha', 'status'))
     check['status'] = check['status'].replace('track_doubtful', FLAGGED[1])   # as an earlier version called both
-    for c in check.columns.drop(['video_id', 'variant', 'status']): check[c] = pd.to_numeric(check[c])
+    try:
+        for c in check.columns.drop(['video_id', 'variant', 'status']): check[c] = pd.to_numeric(check[c])
+    except ValueError as error: raise TableError(f'{project.manipulation_check}: {c}: {error}; run `akv check` again') from None
     check['asked'] = asking_rows(check)
     return check
+
+# %% ../nbs/14_check.ipynb #124b95e6
+@functools.lru_cache(maxsize=2)
+def _rows_at(root, *states): # {video id: hash}; {} where the tables cannot be read
+    project, rows = Project(root), {}
+    for path, needed in ((project.manipulation_check, ('video_id', 'scene_number', 'variant')), (project.area_shares, ('video_id',))):
+        if not path.is_file(): continue
+        try:
+            table = read_table(path, needed)
+            if path == project.manipulation_check:
+                if not _with_people(project, table.copy()).equals(table): return {}
+                table = table.drop(columns=[*PEOPLE, SIMULATED], errors='ignore')
+        except (TableError, ValueError): return {}
+        for row in table.to_dict('records'): # what witnesses of other videos saw adds columns, empty here
+            rows.setdefault(row['video_id'], []).append([path.name, {c: cell for c, cell in row.items() if cell}])
+    return {video_id: content_hash(mine) for video_id, mine in rows.items()}
+
+def checked_content(
+    project:Project,
+    video_id:str,
+)->str: # '' where it has no rows, or people's doses in them are not those of their own file
+    "Hash of what the manipulation check and the shares of areas say of a video."
+    files = project.manipulation_check, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json'))
+    states = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) if path.is_file() and (s := path.stat()) else None for path in files]
+    return _rows_at(project.root.absolute(), *states).get(video_id, '')
 
 # %% ../nbs/14_check.ipynb #c89fd5a1
 def checked_videos(project:Project)->list: # ids
@@ -513,14 +545,11 @@ def checked_videos(project:Project)->list: # ids
     return list(_videos_in(project.manipulation_check)) if project.manipulation_check.is_file() else []
 
 @remembered
-def _videos_in(path): return dict.fromkeys(read_table(path, ('video_id',))['video_id'])
-
-def was_checked(
-    project:Project,
-    video_id:str,
-)->bool:
-    "Whether the manipulation check has rows of a video."
-    return project.manipulation_check.is_file() and video_id in _videos_in(project.manipulation_check)
+def _videos_in(path):
+    try: return dict.fromkeys(read_table(path, ('video_id',))['video_id'])
+    except TableError as error:
+        notice(f'{error}. It counts as missing, and is made again by the next check')
+        return {}
 
 # %% ../nbs/14_check.ipynb #ca237991
 def forget_checked(

@@ -61,15 +61,16 @@ def make_parser()->argparse.ArgumentParser:
 # %% ../nbs/20_cli.ipynb #e82b17f7
 def _import_stages():
     "Import what commands work with."
-    global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
-    global project_lock, rejections, was_missing
+    global AkvError, clear_leftovers, read_table, SettingsError, ValidationError, Project, read_provenance, read_scenes, VARIANTS
+    global clean, project_lock, rejections, repair, verify, videos_with_variants, was_missing
     global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
     global ALPHAS, plain_id, possible_doses, proposed_doses, read_area_shares
     global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
-    from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
-    from akv.study.project import plain_id, Project, read_scenes, VARIANTS
+    from akv.study.files import AkvError, clear_leftovers, read_table, SettingsError
+    from akv.study.project import plain_id, Project, read_provenance, read_scenes, VARIANTS
     from akv.study.review import rejections
+    from akv.study.manifest import verify
     from akv.study.settings import keep_settings, project_settings
     from akv.study.lock import project_lock, was_missing
     from akv.sources.boxes import parse_box
@@ -77,10 +78,11 @@ def _import_stages():
     from akv.sources.tracks import doubtful_frames
     from akv.attention import viewer_words
     from akv.validation import write_valid_scenes
+    from akv.variants import videos_with_variants
     from akv.check import read_area_shares
     from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
-    from akv.pipeline import Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
+    from akv.pipeline import Chain, clean, dose_table, Given, keywords_of, name_videos, repair, run, run_demo, set_keywords
 
 # %% ../nbs/20_cli.ipynb #1b919345
 _WORDS = (    # (pattern in a message, what it is on the command line)
@@ -353,7 +355,7 @@ def _stage(args, stage, known, done, **options):
     _say_made(chain, stage, through, done(project))
     return _tell_faults(chain.faults)
 
-def _with_variants(project): return list(read_json(project.manifest)['videos']) if project.manifest.is_file() else []
+def _with_variants(project): return list(videos_with_variants(project))
 def _with_valid_scenes(project):
     if not project.valid_scenes_csv.is_file(): return []
     return list(read_table(project.valid_scenes_csv, ('video_id',))['video_id'].unique())
@@ -468,11 +470,11 @@ def _attention(args):
 
 def _tell_kept_maps(project, ids):
     "Say which videos have heatmaps that `--source model` leaves as they are."
-    from akv.study.files import notice, read_json
+    from akv.study.files import notice
     for v in ids:
         folder = project.attention_heatmap(v, 1).parent
         if not (folder/'provenance.json').is_file(): continue
-        kept = sorted(set(read_json(folder/'provenance.json')['settings'].get('maps', {}).values()) - {'predicted', None})
+        kept = sorted(set(read_provenance(folder)['settings'].get('maps', {}).values()) - {'predicted', None})
         if kept: notice(f"{v}: heatmaps from {', '.join(kept)} are there and are kept, not predicted; delete {folder} to "
                         "have the model make them")
 
@@ -571,6 +573,43 @@ def _report(args):
     if not chain.project.manipulation_check.is_file():
         raise AkvError(f"{chain.project.manipulation_check}: nothing was measured yet; run `akv check` first")
     print(make_report(chain.project, chain.settings, again=True)[0])
+    return 0
+
+# %% ../nbs/20_cli.ipynb #19a0ee3e
+def _existing(args):
+    project = Project(args.output)
+    if not project.outputs.is_dir(): raise AkvError(f"{project.outputs}: no such folder; nothing was made here yet")
+    return project
+
+@_command('whether every file is what was made', 'akv verify --output my_ads\n  akv verify --repair --output my_ads', 'repair', 'output')
+def _verify(args):
+    """Read every file of a study and compare it with outputs/manifest.json, which `akv run` writes at its end: a line for each that is missing,
+    changed or extra, and exit code 1 if there is any.
+
+    With --repair, what akv has made is made again; files that are changed or extra are moved to outputs/set_aside. What you brought along, such as
+    videos, boxes and masks, only you can put back: it is named. The exit code is 0 if all is as it was.
+
+    A mask or a heatmap that you have painted on counts as changed until `akv run` has taken it up; --repair would set it aside and bring akv's back."""
+    project = _existing(args)
+    if not args.repair:
+        findings = verify(project, _bars())
+        print('\n'.join(map(str, findings)) or f"{project.root}: every file is what was made")
+        if findings: print(f"\n{len(findings)} findings; `akv verify --repair` makes again what akv has made", file=sys.stderr)
+        return 1 if findings else 0
+    mended, left = repair(project, _bars())
+    for finding in mended: print(f"put right: {finding}")
+    for finding in left: print(f"left: {finding}")
+    if not mended and not left: print(f"{project.root}: every file is what was made")
+    return 1 if left else 0
+
+@_command('remove what no variant uses', 'akv clean --dry-run --output my_ads', 'dry_run', 'output')
+def _clean(args):
+    """Remove edits that no variant uses any more, since settings or masks have changed; what runs that were killed have left behind; and what repairs
+    have set aside. With --dry-run nothing is removed, and the output says what would be."""
+    project = _existing(args)
+    found = clean(project, args.dry_run)
+    for path, size in found.items(): print(f"{size/1e6:8.2f} MB  {project.relative(path)}")
+    print(f"{sum(found.values())/1e6:.1f} MB in {len(found)} places {'would be' if args.dry_run else 'were'} removed")
     return 0
 
 # %% ../nbs/20_cli.ipynb #2d8e1629

@@ -17,10 +17,11 @@ from tqdm.auto import tqdm
 from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
                              read_table, TableError, whole_number, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
-from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name, StageCache,
-                               write_provenance)
+from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name,
+                               read_provenance, write_provenance)
 from .study.review import add_review
 from .study.settings import Settings
+from .study.record import StageCache
 from .media.decoding import iter_frames, probe
 from .sources.boxes import (BOX_COLUMNS, boxes_of, frame_at, is_click, look_at_boxes, parse_box, parse_click,
                                read_boxes, split_at)
@@ -393,8 +394,8 @@ class SceneMask:
         "The mask file if the scene is known by it; None where it came from boxes, or there is none."
         origin = self.project.keyword_mask(self.video_id, self.n).parent/'provenance.json'
         if self.path is None or self.by_hand(damaged_too=True): return self.path
-        scenes = (read_json(origin).get('settings') or {}).get('scenes', {}) if origin.is_file() else {}
-        return None if scenes.get(str(self.n), '').startswith(('boxes', 'painted')) else self.path
+        scenes = read_provenance(origin.parent)['settings'].get('scenes', {})
+        return None if str(scenes.get(str(self.n), '')).startswith(('boxes', 'painted')) else self.path
 
     @property
     def painted(self)->dict: # {index in the video: file}
@@ -557,8 +558,8 @@ def _note_origin(project, video_id, plan, without=None, sam2=None):
     `without`: {scene number: why it has no mask} of the planned scenes, where that is known already."""
     folders = project.keyword_mask(video_id, 1).parent, project.keyword_track(video_id, 1).parent
     path, there = folders[0]/'provenance.json', {str(n) for n in project.find_keyword_masks(video_id)}
-    settings = read_json(path).get('settings') or {} if path.is_file() else {}
-    known, left_out = settings.get('scenes', {}), settings.get('left_out', {})
+    settings = read_provenance(path.parent)['settings']
+    known, left_out = (dict(settings.get(name) or {}) for name in ('scenes', 'left_out'))
     scenes = {n: known[n] for n in known if n in there}
     made = {str(n) for n, _, _ in plan if without is not None}
     left_out = {n: why for n, why in left_out.items() if n not in there | made}
@@ -600,7 +601,8 @@ def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
             without[n] = str(error)
             SceneMask(project, video_id, n).forget()       # it would be of an earlier box
             continue
-        cache.mark('masks', name, bare_key if bare else key, files)
+        handed_in = any(seed.mask and seed.origin == _Seed.origin for seed in seeds)
+        cache.mark('masks', name, bare_key if bare else key, files, **dict(handed_in=True) if handed_in else {})
     return without
 
 # %% ../nbs/02_keywords.ipynb #654aa720

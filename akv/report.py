@@ -13,10 +13,11 @@ from urllib.parse import quote
 import akv
 import numpy as np
 from PIL import Image
-from .study.files import content_hash, PACKAGE, read_json, read_table, TableError, write_text
+from .study.files import content_hash, PACKAGE, read_derived, read_table, TableError, write_text
 from .study.images import load_image, load_mask
-from .study.project import Project, StageCache, VARIANTS
+from .study.project import Project, VARIANTS
 from .study.settings import project_settings, save_settings
+from .study.record import hashes_of, StageCache
 from .media.decoding import read_frames
 from .sources.models import predict_attention
 from .sources.other_models import chosen_hash, chosen_model, witness_names
@@ -25,6 +26,7 @@ from .editors.scene_source import SceneSource
 from .sources.calibration import range_words
 from .evidence.people import people_words, read_people_doses
 from .attention import viewer_words
+from .variants import Statistics
 from .sources.tracks import doubtful_frames, line_to_mend, load_track_mask
 from .sources.areas import areas_left_out
 from .experiment import analysis_folder, experiment_html
@@ -331,10 +333,10 @@ def _doubtful_rows(project, check):
 def _reason(project, row):
     "Why a scene fell short, as its edit has it; else as the statistics of the variants have it."
     path = project.edit_folder(row.variant, row.video_id, row.scene_number)/'edit.json'
-    reason = read_json(path).get('reason') if path.is_file() else ''
+    reason = (read_derived(path, dict) or {}).get('reason')
     path = project.variants(row.video_id)/'statistics.json'
-    if reason or not path.is_file(): return reason or ''
-    found = {(e['scene_number'], e['variant']): e['reason'] for e in read_json(path)['not_manipulated']}
+    if reason or (statistics := read_derived(path, Statistics)) is None: return reason or ''
+    found = {(e['scene_number'], e['variant']): e['reason'] for e in statistics['not_manipulated']}
     return found.get((row.scene_number, row.variant), '')
 
 def _shortfalls(project, check, faults):
@@ -372,6 +374,8 @@ def _page(project, settings, check, faults):
     if diffusion: facts.append(['diffusion model', escape(diffusion)])
     stand_in = ('<li>These edits were painted by akv-tiny, a small stand-in for Stable Diffusion: they show that the '
                 'path\nworks, not what diffusion can do.</li>') if diffusion == 'akv-tiny' else ''
+    if project.study_manifest.is_file():
+        facts.append(['outputs/manifest.json, which holds the hash of every file', f'SHA-256 <code>{hashes_of(project).of(project.study_manifest)}</code>'])
     with tempfile.TemporaryDirectory() as folder:
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     return _from_template(
@@ -398,7 +402,7 @@ def make_report(
               for video_id, text in (faults or {}).items()}
     finished = sorted((project.outputs/'.stages'/'run').glob('*.json'))
     tables = [path for path in (project.left_out_csv, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json')),
-                                     *sorted(analysis_folder(project).rglob('*'))) if path.is_file()]
+                                     project.study_manifest, *sorted(analysis_folder(project).rglob('*'))) if path.is_file()]
     areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
     key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
     if not again and cache.is_done('report', 'report', key): return project.report, False

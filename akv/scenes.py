@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from .study.files import content_hash, notice, TableError, write_table
 from .study.images import save_image
-from .study.project import plain_id, Project, read_scenes, safe_id, StageCache, write_provenance
+from .study.project import plain_id, Project, read_scenes, safe_id, write_provenance
 from .study.settings import Settings
+from .study.record import hashes_of, StageCache
 from .media.decoding import iter_frames, probe
 
 # %% ../nbs/01_scenes.ipynb #9d395fd4
@@ -64,7 +65,7 @@ def extract_scenes(
     video_id = safe_id(plain_id(video.stem) if video_id is None else video_id)
     options = dict(cut_threshold=chosen.cut_threshold, min_scene_seconds=chosen.min_scene_seconds)
     info, cache, source = probe(video), StageCache(project), project.relative(video)
-    key = content_hash(video, source, options)
+    key = content_hash(hashes_of(project).of(video), source, options)
     if cache.is_done('scenes', video_id, key): return read_scenes(project, video_id)
     scenes = detect_scenes(video, chosen.cut_threshold, chosen.min_scene_seconds)
     try: earlier = read_scenes(project, video_id).scene_number
@@ -75,6 +76,6 @@ def extract_scenes(
         if index in numbers: files.append(save_image(frame, project.scene_image(video_id, numbers[index])))
     files.append(write_table(scenes, project.scenes_csv(video_id)))
     files.append(write_provenance(project.scene_cuts(video_id), source, 'PySceneDetect ContentDetector', options))
-    cache.mark('scenes', video_id, key, files)
+    cache.mark('scenes', video_id, key, files, source=source)   # where provenance.json is damaged, this says it
     if len(scenes) == 1: notice(f'{video_id}: no cut found in {info.duration:.1f} s; taken as one scene')
     return scenes

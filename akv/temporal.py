@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from .study.files import AkvError, content_hash, notice
 from .study.images import load_image, load_mask, save_image
-from .study.project import Project, StageCache, VARIANTS, write_provenance
+from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
+from .study.record import hashes_of, StageCache
 from .media.decoding import iter_frames, probe, read_frames
 from .media.encoding import check_output, Encoding
 from .media.motion import choose_keyframes, make_flow
@@ -102,13 +103,15 @@ def assemble_videos(
     if commands := [line for carrier in carriers for line in carrier.commands()]:
         raise AkvError(f'{video_id}: {len(commands)} edits wait for {video.temporal_method}; in its folder run\n  '
                        + '\n  '.join(commands) + '\nand then `akv assemble` again')
-    key = content_hash(source, [[t.start, t.stop, t.parts] for t in takes], vars(encoding), how)
+    hashes, units = hashes_of(project), {edit.unit: edit.folder/'edit.json' for take in takes for edit in take.edits.values()}
+    key = content_hash(hashes.of(source), [[t.start, t.stop, t.parts] for t in takes], vars(encoding), how,
+                       {unit: hashes.of(path) for unit, path in units.items()})
     paths, cache = {variant: project.video(video_id, variant) for variant in VARIANTS}, StageCache(project)
+    made_from = 'outputs/edited_scenes and the source videos'
+    write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
     if cache.is_done('videos', video_id, key): return paths
     scratch = project.outputs/'.segments'/video_id
     write_videos(source, paths, takes, encoding, scratch, content_hash(source, how), progress)
-    made_from = 'outputs/edited_scenes and the source videos'
-    write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
     cache.mark('videos', video_id, key, paths.values())
     return paths
 

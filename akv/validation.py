@@ -16,6 +16,7 @@ from .study.images import load_heatmap, load_image, load_mask, mask_like
 from .study.project import (id_key, parse_scene_name, Project, safe_id, same_id, SCENE_PATTERN, stray_rows,
                                VALID_SCENES_COLUMNS)
 from .study.review import rejections, stray_decisions
+from .study.record import StageCache
 from .sources.boxes import known_boxes
 from .sources.mask_files import why_misread
 from .sources.tracks import doubtful_frames, line_to_mend, why_no_mask
@@ -268,6 +269,6 @@ def write_valid_scenes(
     "Validate and write `data/valid_scenes.csv` and `data/left_out.csv`. Raises `OSError` where they cannot be written."
     project = project if isinstance(project, Project) else Project(project)
     result = validate(project, max_pixels)
-    write_table(result.valid, project.valid_scenes_csv)
-    write_table(result.left_out, project.left_out_csv)
+    tables = write_table(result.valid, project.valid_scenes_csv), write_table(result.left_out, project.left_out_csv)
+    StageCache(project).mark("validate", "tables", "", tables)
     return result

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_windows', 'treated_maps', 'variant_statistics',
-           'people_kept_out', 'write_manifest', 'VideoVariantGenerator']
+           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'videos_with_variants',
+           'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
-from .study.files import (notice, read_json, read_table, SettingsError, TableError, write_files, write_json,
+from pydantic import BaseModel
+from .study.files import (notice, read_derived, read_table, remembered, SettingsError, TableError, write_files, write_json,
                              write_table)
 from .study.images import fit_heatmap, heatmap_files, load_heatmap, load_mask, mask_like, sixteen_bits
 from .study.project import (project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
@@ -395,6 +397,25 @@ def _make_video(generator, video_id, output_dir):
                      settings=generator.settings)
     return variants
 
+# %% ../nbs/07_variants.ipynb #e50ae11f
+class _Profile(BaseModel): scene_numbers:list[int]; treated:list[int]; mean_alignment:float|None; mean_attention_proportion:float|None
+
+class Statistics(BaseModel):
+    "What `statistics.json` of a video holds, as far as it is read again."
+    video_id:str
+    keyword:str
+    settings:dict
+    windows:dict
+    variants:dict[str, _Profile]
+    not_manipulated:list[dict]
+
+class _Entry(BaseModel): keyword:str; settings:dict; scenes:list[int]; window_type:str; statistics:str; variants:dict[str, dict]
+
+class VariantsManifest(BaseModel):
+    "What `outputs/variants/manifest.json` holds."
+    variants:list[str]
+    videos:dict[str, _Entry]
+
 # %% ../nbs/07_variants.ipynb #b65e3123
 def write_manifest(
     output_dir, # the folder of the variants, with one folder per video
@@ -402,7 +423,7 @@ def write_manifest(
     "Write `manifest.json`: each video with its keyword, each variant with its table, treated scenes and means."
     videos = {}
     for path in sorted(Path(output_dir).glob('*/statistics.json')):
-        statistics = read_json(path)
+        if (statistics := read_derived(path, Statistics)) is None: continue      # its variants are made again
         video_id = statistics['video_id']
         kept = 'treated', 'mean_alignment', 'mean_attention_proportion'
         variants = {v: dict(table=f'{video_id}/{v}_scenes.csv') | {k: s[k] for k in kept}
@@ -412,6 +433,19 @@ def write_manifest(
                                 window_type=statistics['windows']['type'],
                                 statistics=f'{video_id}/statistics.json', variants=variants)
     return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
+
+# %% ../nbs/07_variants.ipynb #aad31d63
+@remembered
+def _manifest_at(path): return read_derived(path, VariantsManifest)
+
+def videos_with_variants(
+    project, # akv.study.project.Project
+)->dict:     # {video id: its entry in the manifest}; {} where no variants were made
+    "The videos of the manifest. A manifest that is damaged or gone is put together again from the statistics of the videos."
+    manifest = _manifest_at(project.manifest)
+    if manifest is None and any(project.variants().glob('*/statistics.json')):
+        manifest = _manifest_at(write_manifest(project.variants()))
+    return manifest['videos'] if manifest else {}
 
 # %% ../nbs/07_variants.ipynb #75694755
 class VideoVariantGenerator:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import PIL.Image
 from fastcore.basics import patch
-from ..study.files import AkvError, link_or_copy, notice, read_json, write_json, write_text
+from ..study.files import AkvError, duplicate, notice, read_json, write_json, write_text
 from ..study.images import load_image
 from ..study.project import write_provenance
 from ..media.decoding import iter_frames, probe
@@ -266,7 +266,7 @@ def lay_out(self:Export, layout, fps):
     for i in reversed(range(layout.frames)) if layout.offset else ():
         self.file('video', i).rename(self.file('video', i + layout.offset))
     for i in (*range(layout.offset), *range(layout.offset + layout.frames, layout.files)):
-        link_or_copy(self.file('video', layout.offset + layout.frame_of(i)), self.file('video', i))
+        duplicate(self.file('video', layout.offset + layout.frame_of(i)), self.file('video', i))
     with av.open(str(self.folder/'input.mp4'), 'w', options=dict(fflags='+bitexact')) as container:
         options = {'crf': '12', 'preset': 'veryfast', 'x264-params': 'mbtree=0'}
         stream = container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1001), options=options)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 from ..study.files import content_hash, file_hash, ImageError, notice, read_json, TableError
 from ..study.images import decode_image
-from ..study.project import id_folder, read_scenes, StageCache, write_provenance
+from ..study.project import id_folder, read_scenes, write_provenance
+from ..study.record import StageCache
 from .weights import ATTENTION_WEIGHTS
 from .mask_files import ASK_LABEL, mask_at_size, orientation_of_mask, read_mask
 from .tracks import Track, write_track

@@ -10,7 +10,7 @@ __all__ = ['Box', 'Click', 'BOX_COLUMNS', 'parse_box', 'parse_click', 'split_at'
 import re
 from ..study.files import (AkvError, locked, notice, read_table, remembered, TableError, told_of_stand_ins, whole_number,
                              write_table)
-from ..study.project import id_key
+from ..study.project import id_key, tell_unusable
 
 # %% ../../nbs/sources/01_boxes.ipynb #0a5102de
 Box = tuple   # (x, y, width, height) in pixels; x and y of the top left corner
@@ -102,6 +102,7 @@ def read_boxes(
         raise TableError(f'{name}: no column {", ".join(missing)} (found: {", ".join(map(str, table.columns))}); needed are '
                          f'{",".join(needed)} (and frame, kind), or xmin,ymin,xmax,ymax in place of x,y,width,height')
     if 'kind' in table: table = table.assign(kind=table.kind.str.lower())
+    tell_unusable(name, table.video_id)
     return table if project is None else table.assign(video_id=project.own_ids(table.video_id))
 
 # %% ../../nbs/sources/01_boxes.ipynb #68a912a4

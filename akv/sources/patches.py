@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 from ..study.files import (AkvError, clear_leftovers, content_hash, read_table, TableError, temporary_path,
                              write_table)
 from ..study.images import load_image
-from ..study.project import safe_id, scene_name, StageCache, write_provenance
+from ..study.project import safe_id, scene_name, write_provenance
 from ..study.settings import Settings
+from ..study.record import StageCache
 
 # %% ../../nbs/sources/12_patches.ipynb #a26a7067
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from html import escape
 import cv2
 import numpy as np
 import pandas as pd
-from ..study.files import read_json, read_table, TableError
+from ..study.files import read_derived, read_table, TableError
 from ..study.images import fit_heatmap, load_heatmap, load_mask, mask_like, sixteen_bits
 from ..study.project import Project, safe_id, VARIANTS
 from ..alignment import (alignment_score, attention_proportion, modify_attention_heatmap, modify_placebo,
                            placebo_region, share_after)
-from ..variants import (people_kept_out, scene_kinds, treated_maps, variant_statistics, video_windows,
+from ..variants import (people_kept_out, scene_kinds, Statistics, treated_maps, variant_statistics, VariantsManifest, video_windows,
                           VideoVariantGenerator)
 from ..plots import VARIANT_COLOURS, variant_words
 from .canvas import as_jpeg, heat_layer, palette_png, small, static_file
@@ -83,7 +83,7 @@ class _Written:
     def reason(self, video_id, variant, number):
         "Why a scene could not be manipulated, as statistics.json has it; None where it says nothing."
         path = Path(self.folder or self.project.variants()) / safe_id(video_id) / 'statistics.json'
-        found = read_json(path).get('not_manipulated', []) if path.is_file() else []
+        found = (read_derived(path, Statistics) or {}).get('not_manipulated', [])
         return next((e['reason'] for e in found if e['scene_number'] == number and e['variant'] == variant), None)
 
 # %% ../../nbs/ui/08_exploring.ipynb #99db4db9
@@ -156,8 +156,8 @@ def read_variants(
     places = [folder, folder/'manifest.json', folder/'outputs/variants/manifest.json']
     manifest = next((path for path in places if path.is_file()), None)
     if not manifest: raise TableError(f'{folder}: no manifest.json of variants there; run `akv variants`')
-    videos = read_json(manifest).get('videos') or {}
-    if not videos: raise TableError(f'{manifest}: it lists no video; run `akv variants`')
+    videos = (read_derived(manifest, VariantsManifest) or {}).get('videos')
+    if not videos: raise TableError(f'{manifest}: it lists no video, or is damaged; run `akv variants`')
     tables = {video_id: {v: manifest.parent/about['table'] for v, about in video['variants'].items()}
               for video_id, video in videos.items()}
     return _Written(tables, project, manifest.parent, {i: video.get('keyword') for i, video in videos.items()})

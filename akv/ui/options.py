@@ -27,6 +27,8 @@ OPTIONS = dict(
     ids=Option('ids', metavar='ID', nargs='*', help='ids of videos; none: all of the project'),
     id=Option('--id', metavar='ID', action='append',
                help='an id in place of the file name; once for each video, in their order'),
+    repair=Option('--repair', action='store_true', help='make again what akv has made; what is changed or extra is moved to outputs/set_aside'),
+    dry_run=Option('--dry-run', action='store_true', help='remove nothing, and say what would be'),
     settings=Option('--settings', metavar='FILE',
                      help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
     # where the product is

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
-from ..study.files import IdError, ImageError, read_json, read_table, SettingsError, TableError
+from ..study.files import IdError, ImageError, read_table, SettingsError, TableError
 from ..study.images import fit_heatmap, load_heatmap, mask_like, sixteen_bits
-from ..study.project import Project, project_of, resolve_path, safe_id, VALID_SCENES_COLUMNS
+from ..study.project import Project, project_of, read_provenance, resolve_path, safe_id, VALID_SCENES_COLUMNS
 from ..study.review import add_review, read_review, rejected_scenes
 from ..study.settings import load_settings
 from ..sources.tracks import load_track
@@ -132,8 +132,7 @@ def _dose_doubts(area, share, pieces):
 # %% ../../nbs/ui/06_reviewing.ipynb #53fb68aa
 def _viewers(project, video_id, n):
     "How many viewers, with how many fixations, a scene's heatmap was made of; None where it was not made of eye tracking."
-    try: known = read_json(project.attention_heatmap(video_id, 1).parent/'provenance.json')['settings']
-    except (TableError, KeyError): return
+    known = read_provenance(project.attention_heatmap(video_id, 1).parent)['settings']
     scene = known.get('scenes', {}).get(str(n), {})
     if known.get('maps', {}).get(str(n)) == 'fixations' and 'subjects' in scene: return f"{scene['subjects']}, {scene['kept']} fixations"
 
