@@ -19,6 +19,7 @@ from .study.files import (AkvError, content_hash, file_hash, link_or_copy, notic
 from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
+from .study.threads import fixed_threads
 from .media.decoding import probe
 from .sources.weights import OUTLINE_WEIGHTS
 from .sources.other_models import chosen_model
@@ -296,6 +297,8 @@ def run_unit(
     folder, settings = unit.folder(project), settings or Settings()
     if (folder/'edit.json').exists(): return read_json(folder/'edit.json')
     feather, editor = settings.editing.feather, make_editor(settings, project)
+    if editor.exact and torch.get_num_threads() > 1:     # the same on every machine
+        with fixed_threads(): return run_unit(project, unit, settings)
     source = SceneSource(project, unit.video_id, unit.scene_number, feather, settings.keywords.on_person)
     maps = _planned_maps(project, unit, source, editor, settings)
     indices = [i for i in unit.frames if source.mask(i).any()] or list(unit.frames)

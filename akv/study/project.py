@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SCENE_PATTERN', 'VARIANTS', 'VALID_SCENES_COLUMNS', 'safe_id', 'plain_id', 'id_key', 'same_id', 'spoilt_id',
            'nearest_id', 'stray_rows', 'scene_name', 'parse_scene_name', 'Project', 'id_folder', 'scene_files',
-           'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'StageCache']
+           'project_of', 'resolve_path', 'read_scenes', 'write_provenance', 'accept_damage', 'accepts_damage',
+           'StageCache']
 
 # %% ../../nbs/study/03_project.ipynb #ff87e487
 import functools, os, re, unicodedata
@@ -581,13 +582,32 @@ def write_provenance(
     record = dict(source=str(source), model=model, settings=settings, version=akv.__version__)
     return write_json(Path(folder)/"provenance.json", record)
 
+# %% ../../nbs/study/03_project.ipynb #cc17034c
+_ACCEPTED = set()   # absolute paths
+
+def accept_damage(
+    path:str|Path,    # a video
+    accept:bool=True, # False: refuse it again
+):
+    "Take a video as it is, damaged or not, in this process."
+    (_ACCEPTED.add if accept else _ACCEPTED.discard)(str(Path(path).resolve()))
+
+def accepts_damage(
+    path:str|Path,    # a video
+)->bool:
+    "Whether a video is taken even if it is damaged."
+    return str(Path(path).resolve()) in _ACCEPTED
+
 # %% ../../nbs/study/03_project.ipynb #405e55b4
 @patch
 def source_video(self:Project, video_id)->Path|None:
     "The video that the scenes were cut from, as the provenance of the scene cuts names it; None where it names none."
     path = self.scene_cuts(video_id)/"provenance.json"
-    source = read_json(path).get("source") if path.is_file() else None
-    return self.resolve(source) if source else None
+    record = read_json(path) if path.is_file() else {}
+    if not record.get("source"): return None
+    video = self.resolve(record["source"])
+    if (record.get("settings") or {}).get("allow_damage"): accept_damage(video)
+    return video
 
 # %% ../../nbs/study/03_project.ipynb #c08f0540
 class StageCache:
