@@ -78,11 +78,13 @@ def pictures(folder, quick):
     import numpy as np
     good = folder/'good.png'
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)).save(good)
-    whole, files = good.read_bytes(), {}
+    whole = good.read_bytes()
+    files = {'good.png': whole}
     files['empty.png'], files['text.png'], files['folder.png'] = b'', b'not a picture', None
     for share in (.1, .5, .9, .99): files[f'cut_{share}.png'] = whole[:int(len(whole)*share)]
     with io.BytesIO() as out:
         Image.open(good).save(out, 'JPEG')
+        files['good.jpg'] = out.getvalue()
         for share in (.1, .5, .9, .99): files[f'cut_{share}.jpg'] = out.getvalue()[:int(len(out.getvalue())*share)]
     side = 8100 if quick else 44700       # 44,700 squared is 2 GB; 64 million pixels are allowed
     bomb = zeros(side*(side + 1))
@@ -152,10 +154,12 @@ def videos(folder, quick):
     for i in range(5 if quick else 200):
         changed, kind = spoilt(content, rng)
         files[f'{i:03d}_{kind}.mp4'] = changed
-    files |= {'list.mp4': b"ffconcat version 1.0\nfile '%s'\n" % str(secret).encode(), 'up.mp4': b"ffconcat version 1.0\nfile '../outside/secret.txt'\n",
+    files |= {'list.mp4': b"ffconcat version 1.0\nfile '%s'\n" % str(secret).encode(),
+        'up.mp4': b"ffconcat version 1.0\nfile '../outside/secret.txt'\n",
               'stream.mp4': b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://%s\n' % str(secret).encode(),
               'net.mp4': b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n', 'picture.mp4': png(4, 4, zeros(20)),
-              'sdp.mp4': b'v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n', 'zip.mp4': zip_bomb(2**20)}
+              'sdp.mp4': b'v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n',
+                  'zip.mp4': zip_bomb(2**20)}
     for name, data in files.items():
         path = folder/name
         path.write_bytes(data)
@@ -164,8 +168,10 @@ def videos(folder, quick):
 
 # Tables, settings, JSON
 
-IDS = ('../../x', '..', '.', '', ' ', '/etc/passwd', 'a/b', 'a\\b', 'C:\\x', 'a\0b', 'a\nb', '~', '~root', '-rf', '.hidden', 'x '*2000, 'a' * 300,
-       'CON', 'nul.txt', 'é'*200, '\u202egpj', '%2e%2e%2f', '$(touch x)', '`touch x`', '*', '?', '|', 'x:y', '\ud800', '👩‍👩‍👧‍👦', '.part-x', '__proto__')
+IDS = ('../../x', '..', '.', '', ' ', '/etc/passwd', 'a/b', 'a\\b', 'C:\\x', 'a\0b', 'a\nb', '~', '~root', '-rf', '.hidden', 'x '*2000,
+    'a' * 300,
+       'CON', 'nul.txt', 'é'*200, '\u202egpj', '%2e%2e%2f', '$(touch x)', '`touch x`', '*', '?', '|', 'x:y', '\ud800', '👩‍👩‍👧‍👦', '.part-x',
+           '__proto__')
 
 
 def hostile_tables(quick):
@@ -175,17 +181,24 @@ def hostile_tables(quick):
     return {
         'lone_cr': (head + row).replace('\n', '\r').encode(), 'cr_in_field': (head + row.replace('product', 'pro\rduct')).encode(),
         'nul': (head + row.replace('a', 'a\0b', 1)).encode(), 'only_nul': bytes(10_000), 'bom': b'\xef\xbb\xbf' + (head + row).encode(),
-        'two_boms': b'\xef\xbb\xbf'*2 + (head + row).encode(), 'utf16': (head + row).encode('utf-16'), 'utf16_no_bom': (head + row).encode('utf-16-le'),
-        'utf32': (head + row).encode('utf-32'), 'latin1': (head + row.replace('a', 'é', 1)).encode('latin-1'), 'empty': b'', 'blank': b'\n\n \n', 'head': head.encode(),
+        'two_boms': b'\xef\xbb\xbf'*2 + (head + row).encode(), 'utf16': (head + row).encode('utf-16'),
+            'utf16_no_bom': (head + row).encode('utf-16-le'),
+        'utf32': (head + row).encode('utf-32'), 'latin1': (head + row.replace('a', 'é', 1)).encode('latin-1'), 'empty': b'',
+            'blank': b'\n\n \n', 'head': head.encode(),
         'columns': (','.join(f'c{i}' for i in range(many)) + '\n' + ','.join('1' for _ in range(many)) + '\n').encode(),
         'same_columns': b','.join([b'a']*1000) + b'\n', 'commas': b','*many + b'\n' + b','*many, 'rows': (head + row*(many//10)).encode(),
-        'field': (head + row.replace('product', 'p'*(many*5))).encode(), 'line': b'x'*(many*20), 'quote': (head + '"' + row).encode(), 'quotes': b'"'*many,
-        'in_quotes': (head + '"a' + '\n'*1000 + '",1,0,1,1,5,5,product\n').encode(), 'uneven': (head + 'a,1\n').encode(), 'numbers': (head + 'a,1e999,nan,-inf,1e-999,٣,0x1,product\n').encode(),
+        'field': (head + row.replace('product', 'p'*(many*5))).encode(), 'line': b'x'*(many*20), 'quote': (head + '"' + row).encode(),
+            'quotes': b'"'*many,
+        'in_quotes': (head + '"a' + '\n'*1000 + '",1,0,1,1,5,5,product\n').encode(), 'uneven': (head + 'a,1\n').encode(),
+            'numbers': (head + 'a,1e999,nan,-inf,1e-999,٣,0x1,product\n').encode(),
         'huge_numbers': (head + f'a,{"9"*5000},0,1,1,5,5,product\n').encode(), 'minus': (head + 'a,-1,-5,-9,-9,-5,-5,product\n').encode(),
-        'formulas': (head + '=cmd|\'/c calc\'!A0,1,0,=1+1,@SUM(A1),+1,-1,product\n').encode(), 'html': (head + '<script>alert(1)</script>,1,0,1,1,5,5,product\n').encode(),
-        'tabs': (head + row).replace(',', '\t').encode(), 'semicolons': (head + row).replace(',', ';').encode(), 'zip': zip_bomb(2**20), 'python': b'__import__("os").system("touch x")\n',
+        'formulas': (head + '=cmd|\'/c calc\'!A0,1,0,=1+1,@SUM(A1),+1,-1,product\n').encode(),
+            'html': (head + '<script>alert(1)</script>,1,0,1,1,5,5,product\n').encode(),
+        'tabs': (head + row).replace(',', '\t').encode(), 'semicolons': (head + row).replace(',', ';').encode(), 'zip': zip_bomb(2**20),
+            'python': b'__import__("os").system("touch x")\n',
         'surrogate': (head + row).encode() + b'\xed\xa0\x80', 'separators': (head + row.replace('a', 'a\u2028b\u2029c\x85d', 1)).encode(),
-        **{f'id_{i}': (head + '"' + name.replace('"', '""') + '"' + row[1:]).encode('utf-8', 'surrogatepass') for i, name in enumerate(IDS)}}
+        **{f'id_{i}': (head + '"' + name.replace('"', '""') + '"' + row[1:]).encode('utf-8', 'surrogatepass') for i,
+            name in enumerate(IDS)}}
 
 
 @group
@@ -255,17 +268,27 @@ def settings(folder, quick):
     laughs = ['a0: &a0 [x, x, x, x, x, x, x, x, x, x]'] + [f'a{i}: &a{i} [' + ', '.join([f'*a{i - 1}']*10) + ']' for i in range(1, levels)]
     maps = ['m0: &m0 {x: 1}'] + [f'm{i}: &m{i} {{' + ', '.join(f'k{j}: *m{i - 1}' for j in range(9)) + '}' for i in range(1, levels)]
     files = dict(
-        aliases='\n'.join(laughs), maps='\n'.join(maps), merged='\n'.join([*maps, f'video: {{<<: *m{levels - 1}}}']), itself='a: &a [*a]', itself_map='video: &a {x: *a}',
-        merges_itself='video: &a {<<: *a}', deep='['*10_000, deep_map='{a: '*5_000, deep_block='\n'.join(' '*i + 'a:' for i in range(3_000)),
-        execute=f'video: !!python/object/apply:os.system ["touch {canary}"]', new='!!python/object/new:os.system [touch x]', name='a: !!python/name:os.system', module='!!python/module:os',
-        tuple='video: !!python/tuple [1, 2]', binary='video: !!binary aGk=', unknown_tag='video: !x {a: 1}', time='video: 2001-01-01', set='!!set {a, b}', omap='!!omap [a: 1]', number='1', text='hello',
-        list='[1, 2]', null='~', docs='a: 1\n---\nb: 2', two='video: {crf: 18}\nvideo: {crf: 19}', key_list='? [a, b]\n: 1', key_map='? {a: 1}\n: 1', key_number='1: 2', key_null='~: 1', key_bool='true: {a: 1}',
-        section_list='video: [1, 2]', section_text='video: hello', section_deep='video: {crf: {a: {b: 1}}}', nan='video: {cut_threshold: .nan}', inf='video: {cut_threshold: .inf}', huge='video: {crf: ' + '9'*5_000 + '}',
-        sixty='video: {crf: 1:2:3}', octal='video: {crf: 0o22}', float='video: {crf: 18.0}', true='video: {crf: true}', minus='video: {keyframe_interval: -1}', zero='video: {keyframe_interval: 0}',
-        path='video: {raft_weights: ../../../etc/passwd}', function='attention: {model: "os:system"}', long='video: {codec: ' + 'x'*1_000_000 + '}', tab='video:\n\tcrf: 18', colon='a: b: c', dotted='video.crf: 18',
-        bidi='video: {codec: "\u202elibx264"}', anchor_flood='\n'.join(f'a{i}: &a{i} 1' for i in range(20_000)), keys='\n'.join(f'k{i}: 1' for i in range(20_000)))
+        aliases='\n'.join(laughs), maps='\n'.join(maps), merged='\n'.join([*maps, f'video: {{<<: *m{levels - 1}}}']), itself='a: &a [*a]',
+            itself_map='video: &a {x: *a}',
+        merges_itself='video: &a {<<: *a}', deep='['*10_000, deep_map='{a: '*5_000,
+            deep_block='\n'.join(' '*i + 'a:' for i in range(3_000)),
+        execute=f'video: !!python/object/apply:os.system ["touch {canary}"]', new='!!python/object/new:os.system [touch x]',
+            name='a: !!python/name:os.system', module='!!python/module:os',
+        tuple='video: !!python/tuple [1, 2]', binary='video: !!binary aGk=', unknown_tag='video: !x {a: 1}', time='video: 2001-01-01',
+            set='!!set {a, b}', omap='!!omap [a: 1]', number='1', text='hello',
+        list='[1, 2]', null='~', docs='a: 1\n---\nb: 2', two='video: {crf: 18}\nvideo: {crf: 19}', key_list='? [a, b]\n: 1',
+            key_map='? {a: 1}\n: 1', key_number='1: 2', key_null='~: 1', key_bool='true: {a: 1}',
+        section_list='video: [1, 2]', section_text='video: hello', section_deep='video: {crf: {a: {b: 1}}}',
+            nan='video: {cut_threshold: .nan}', inf='video: {cut_threshold: .inf}', huge='video: {crf: ' + '9'*5_000 + '}',
+        sixty='video: {crf: 1:2:3}', octal='video: {crf: 0o22}', float='video: {crf: 18.0}', true='video: {crf: true}',
+            minus='video: {keyframe_interval: -1}', zero='video: {keyframe_interval: 0}',
+        path='video: {raft_weights: ../../../etc/passwd}', function='attention: {model: "os:system"}',
+            long='video: {codec: ' + 'x'*1_000_000 + '}', tab='video:\n\tcrf: 18', colon='a: b: c', dotted='video.crf: 18',
+        bidi='video: {codec: "\u202elibx264"}', anchor_flood='\n'.join(f'a{i}: &a{i} 1' for i in range(20_000)),
+            keys='\n'.join(f'k{i}: 1' for i in range(20_000)))
     contents = {name: text.encode() for name, text in files.items()}
-    contents |= dict(nul=b'video: {crf: 1\x008}', utf16='video: {crf: 18}'.encode('utf-16'), latin1='video: {codec: "é"}'.encode('latin-1'), bom=b'\xef\xbb\xbfvideo: {crf: 18}', control=b'video: \x07', empty=b'',
+    contents |= dict(nul=b'video: {crf: 1\x008}', utf16='video: {crf: 18}'.encode('utf-16'), latin1='video: {codec: "é"}'.encode('latin-1'),
+        bom=b'\xef\xbb\xbfvideo: {crf: 18}', control=b'video: \x07', empty=b'',
                      zip=zip_bomb(2**20), pickle=pickle.dumps(Touch(canary)), half=b'video: {codec: "\xed\xa0\x80"}')
 
     def load(path): assert isinstance(load_settings(path), Settings)
@@ -280,9 +303,13 @@ def json_files(folder, quick):
     "JSON that is deep, endless, doubled, of another kind."
     from akv.study.files import read_json
     deep = 10_000 if quick else 1_000_000
-    files = dict(deep=b'['*deep, deep_closed=b'['*deep + b']'*deep, deep_map=b'{"a":'*deep, digits=b'9'*10_000, exponent=b'1e999999999', nan=b'[NaN, Infinity, -Infinity]', twice=b'{"a": 1, "a": 2}', half=b'"\\ud800"',
-                 raw_half=b'"\xed\xa0\x80"', utf16='{"a": 1}'.encode('utf-16'), bom=b'\xef\xbb\xbf{"a": 1}', two_boms=b'\xef\xbb\xbf'*2 + b'{}', nul=b'{"a": "\0"}', cut=b'{"a": [1, 2', empty=b'', blank=b' \n', comment=b'{"a": 1} // b',
-                 trailing=b'{"a": 1,}', text=b'hello', number=b'1', null=b'null', zip=zip_bomb(2**20), long=b'"' + b'x'*deep*20 + b'"', pickle=pickle.dumps(Touch(folder.parent/'outside'/'executed')))
+    files = dict(deep=b'['*deep, deep_closed=b'['*deep + b']'*deep, deep_map=b'{"a":'*deep, digits=b'9'*10_000, exponent=b'1e999999999',
+        nan=b'[NaN, Infinity, -Infinity]', twice=b'{"a": 1, "a": 2}', half=b'"\\ud800"',
+                 raw_half=b'"\xed\xa0\x80"', utf16='{"a": 1}'.encode('utf-16'), bom=b'\xef\xbb\xbf{"a": 1}',
+                     two_boms=b'\xef\xbb\xbf'*2 + b'{}', nul=b'{"a": "\0"}', cut=b'{"a": [1, 2', empty=b'', blank=b' \n',
+                     comment=b'{"a": 1} // b',
+                 trailing=b'{"a": 1,}', text=b'hello', number=b'1', null=b'null', zip=zip_bomb(2**20), long=b'"' + b'x'*deep*20 + b'"',
+                     pickle=pickle.dumps(Touch(folder.parent/'outside'/'executed')))
     for name, content in files.items():
         path = folder/f'{name}.json'
         path.write_bytes(content)
@@ -299,15 +326,20 @@ def weights(folder, quick):
     from akv.sources.models import load_attention_model
     from akv.sources.other_models import chosen_model
     from akv.sources.outline_model import load_outline_model
+    from akv.sources.weights import ATTENTION_WEIGHTS
     touch = Touch(folder.parent/'outside'/'executed')
     with io.BytesIO() as out: torch.save(dict(weight=touch), out); saved = out.getvalue()
     with io.BytesIO() as out: torch.save(touch, out, _use_new_zipfile_serialization=False); old = out.getvalue()
     head = json.dumps({'a': dict(dtype='F32', shape=[2**40], data_offsets=[0, 2**42])}).encode()
-    near = json.dumps({'__metadata__': {'kind': 'akv.attention', 'config': '{"area": "x"}'}, 'a': dict(dtype='F32', shape=[1], data_offsets=[0, 4])}).encode()
-    files = dict(pickle=pickle.dumps(touch), saved=saved, old=old, empty=b'', text=b'hello', zip=zip_bomb(2**20), length=struct.pack('<Q', 2**63) + b'{}', huge=struct.pack('<Q', len(head)) + head,
+    near = json.dumps({'__metadata__': {'kind': 'akv.attention', 'config': '{"area": "x"}'}, 'a': dict(dtype='F32', shape=[1],
+        data_offsets=[0, 4])}).encode()
+    files = dict(pickle=pickle.dumps(touch), saved=saved, old=old, empty=b'', text=b'hello', zip=zip_bomb(2**20), length=struct.pack('<Q',
+        2**63) + b'{}', huge=struct.pack('<Q', len(head)) + head,
                  near=struct.pack('<Q', len(near)) + near + bytes(4), deep=struct.pack('<Q', 100_000) + b'['*100_000)
     with io.BytesIO() as out: torch.save({'a': torch.zeros(2)}, out); files['harmless'] = out.getvalue()
-    readers = dict(attention=load_attention_model, outline=load_outline_model, chosen=lambda path: chosen_model(str(path)), raft=lambda path: make_flow('raft', str(path)))
+    readers = dict(attention=load_attention_model, outline=load_outline_model, chosen=lambda path: chosen_model(str(path)),
+        raft=lambda path: make_flow('raft', str(path)))
+    yield 'attention good', lambda: load_attention_model(ATTENTION_WEIGHTS)
     for name, content in files.items():
         for suffix in ('.safetensors', '.pt', '.pth'):
             path = folder/f'{name}{suffix}'
@@ -340,13 +372,15 @@ def serve(args):
     for number, (name, work) in enumerate(GROUPS[args.serve](folder, args.quick, **more)):
         if number < args.start: continue
         if number == args.start:      # now the libraries are there
-            used = next(int(line.split()[1])*1024 for line in open('/proc/self/status') if line.startswith('VmSize')) if sys.platform == 'linux' else 0
+            status = Path('/proc/self/status').read_text().splitlines() if sys.platform == 'linux' else []
+            used = next((int(line.split()[1])*1024 for line in status if line.startswith('VmSize')), 0)
             if used: resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, resource.RLIM_INFINITY))
         print(json.dumps(dict(begins=number, name=name)), file=out, flush=True)
         start = time.monotonic(), time.process_time()
         how, why = tried(work)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024
-        print(json.dumps(dict(ended=number, name=name, how=how, why=why, seconds=time.monotonic() - start[0], cpu=time.process_time() - start[1], peak=peak)), file=out, flush=True)
+        print(json.dumps(dict(ended=number, name=name, how=how, why=why, seconds=time.monotonic() - start[0],
+            cpu=time.process_time() - start[1], peak=peak)), file=out, flush=True)
 
 
 def content_of(folder):
@@ -363,12 +397,15 @@ def cases_of(name, quick=False, images=None, seconds=SECONDS):
         (place/'outside'/'secret.txt').write_text('secret\n')
         before = content_of(place/'outside')
         while start is not None:
-            command = [sys.executable, __file__, '--serve', name, '--folder', str(place), '--start', str(start), *['--quick']*quick, *(['--images', str(images)] if images else [])]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {'PYTHONPATH': os.pathsep.join(p for p in sys.path if p), 'OMP_NUM_THREADS': '1'})
+            command = [sys.executable, __file__, '--serve', name, '--folder', str(place), '--start', str(start), *['--quick']*quick,
+                *(['--images', str(images)] if images else [])]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                env=os.environ | {'PYTHONPATH': os.pathsep.join(p for p in sys.path if p), 'OMP_NUM_THREADS': '1'})
             running, start, rest = None, None, b''
             while True:
                 # what comes before the first case, importing and making files, may take longer
-                ready, _, _ = select.select([process.stdout], [], [], 240 if running is None else 6*seconds)    # of a machine that has other things to do
+                ready, _, _ = select.select([process.stdout], [], [],
+                    240 if running is None else 6*seconds)    # of a machine that has other things to do
                 chunk = os.read(process.stdout.fileno(), 2**16) if ready else b''
                 *lines, rest = (rest + chunk).split(b'\n')
                 for line in map(json.loads, lines):
@@ -377,15 +414,18 @@ def cases_of(name, quick=False, images=None, seconds=SECONDS):
                     results.append({key: value for key, value in line.items() if key != 'ended'})
                     running = None
                     if content_of(place/'outside') != before:
-                        results[-1] |= dict(how='executed' if (place/'outside'/'executed').exists() else 'outside', why=', '.join(content_of(place/'outside').keys() ^ before.keys()))
+                        results[-1] |= dict(how='executed' if (place/'outside'/'executed').exists() else 'outside',
+                            why=', '.join(content_of(place/'outside').keys() ^ before.keys()))
                         before = content_of(place/'outside')
                 if chunk: continue
                 if not ready: process.kill()
                 process.wait()
                 if running:
-                    results.append(dict(name=running['name'], how='crash' if ready else 'hang', why=f'exit status {process.returncode}', seconds=6.*seconds, cpu=6.*seconds if not ready else 0., peak=0))
+                    results.append(dict(name=running['name'], how='crash' if ready else 'hang', why=f'exit status {process.returncode}',
+                        seconds=6.*seconds, cpu=6.*seconds if not ready else 0., peak=0))
                     start = running['begins'] + 1
-                elif process.returncode: results.append(dict(name='before the first case', how='crash', why=f'exit status {process.returncode}', seconds=0., cpu=0., peak=0))
+                elif process.returncode: results.append(dict(name='before the first case', how='crash',
+                    why=f'exit status {process.returncode}', seconds=0., cpu=0., peak=0))
                 break
         odd = {p.name for p in place.iterdir()} - {'outside', 'project'}
         if odd: results.append(dict(name='afterwards', how='outside', why=', '.join(sorted(odd)), seconds=0., cpu=0., peak=0))
@@ -406,7 +446,8 @@ def fuzz(args):
     place = Path(tempfile.mkdtemp())
     read, seeds = dict(tables=(read_table, hostile_tables(True)), settings=(load_settings, {}))[args.fuzz]
     seeds = {name: content for name, content in seeds.items() if len(content) < 4096}
-    if args.fuzz == 'settings': list(settings(place, True)); seeds = {p.stem: p.read_bytes() for p in place.glob('*.yaml') if p.stat().st_size < 4096}
+    if args.fuzz == 'settings': list(settings(place,
+        True)); seeds = {p.stem: p.read_bytes() for p in place.glob('*.yaml') if p.stat().st_size < 4096}
     path, tries, faults, end, slowest = place/'fuzzed', 0, [], time.monotonic() + args.seconds, 0
 
     def once(data):
@@ -419,7 +460,8 @@ def fuzz(args):
         tries, slowest = tries + 1, max(slowest, time.process_time() - start)
 
     def report():
-        print(json.dumps(dict(reader=args.fuzz, engine='atheris' if found else 'hypothesis', tries=tries, faults=faults[:20], slowest=slowest)), flush=True)
+        print(json.dumps(dict(reader=args.fuzz, engine='atheris' if found else 'hypothesis', tries=tries, faults=faults[:20],
+            slowest=slowest)), flush=True)
         os._exit(bool(faults))
     if found:
         (place/'corpus').mkdir()
@@ -427,12 +469,14 @@ def fuzz(args):
         def one(data):
             once(data)
             if time.monotonic() > end or faults: report()
-        atheris.Setup([sys.argv[0], '-max_len=4096', '-seed=19', f'-max_total_time={args.seconds}', '-verbosity=0', str(place/'corpus')], one)
+        atheris.Setup([sys.argv[0], '-max_len=4096', '-seed=19', f'-max_total_time={args.seconds}', '-verbosity=0', str(place/'corpus')],
+            one)
         atheris.Fuzz()
     else:
         from hypothesis import given, settings as how, strategies as st, HealthCheck
         from random import Random
-        texts, rng = st.one_of(st.binary(max_size=2000), st.text(max_size=500).map(lambda t: t.encode('utf-8', 'surrogatepass'))), Random(19)
+        texts, rng = st.one_of(st.binary(max_size=2000), st.text(max_size=500).map(lambda t: t.encode('utf-8',
+            'surrogatepass'))), Random(19)
         @how(max_examples=500, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(texts)
         def any_bytes(data): once(data)
@@ -444,9 +488,11 @@ def fuzz(args):
 def fuzzed(reader, seconds):
     "What fuzzing a reader found: {reader, engine, tries, faults, slowest}."
     command = [sys.executable, __file__, '--fuzz', reader, '--seconds', str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, env=os.environ | {'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120,
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)})
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"reader"')]
-    return json.loads(lines[-1]) if lines else dict(reader=reader, engine='?', tries=0, faults=[f'ended with {done.returncode}: {done.stderr[-300:]}'], slowest=0)
+    return json.loads(lines[-1]) if lines else dict(reader=reader, engine='?', tries=0,
+        faults=[f'ended with {done.returncode}: {done.stderr[-300:]}'], slowest=0)
 
 
 # The command
@@ -454,7 +500,8 @@ def fuzzed(reader, seconds):
 def fetched(place):
     "Tests/images of the source package of the Pillow that is installed; None where pip cannot get it."
     import PIL
-    command = [sys.executable, '-m', 'pip', 'download', '-q', '--no-binary', ':all:', '--no-deps', f'pillow=={PIL.__version__}', '-d', str(place)]
+    command = [sys.executable, '-m', 'pip', 'download', '-q', '--no-binary', ':all:', '--no-deps', f'pillow=={PIL.__version__}', '-d',
+        str(place)]
     try: subprocess.run(command, check=True, timeout=900, capture_output=True)
     except (subprocess.SubprocessError, OSError): return None
     for archive in Path(place).glob('*.tar.gz'):
@@ -492,10 +539,12 @@ def main():
             results = cases_of(name, args.quick, images)
             print('| ' + ' | '.join(map(str, line(name, results))) + ' |', flush=True)
             bad += [f"{name}: {r['name']}: {r['how']}: {r['why']}" for r in results if r['how'] not in ('right', 'AkvError')]
-        if 'fixtures' in chosen and not images: print("\nfixtures: left out, pip could not get Pillow's source package; name its Tests/images by --images")
+        if 'fixtures' in chosen and not images:
+            print("\nfixtures: left out, pip could not get Pillow's source package; name its Tests/images by --images")
     for reader in ('tables', 'settings') if 'fuzz' in chosen and not args.quick else ():
         found = fuzzed(reader, args.seconds)
-        print(f"\nfuzzing {reader} by {found['engine']}, {args.seconds} s: {found['tries']:,} tries, {len(found['faults'])} faults, the slowest {found['slowest']:.2f} s", flush=True)
+        print(f"\nfuzzing {reader} by {found['engine']}, {args.seconds} s: {found['tries']:,} tries, {len(found['faults'])} faults, "
+              f"the slowest {found['slowest']:.2f} s", flush=True)
         bad += [f'fuzzing {reader}: {fault}' for fault in found['faults']]
     print(f'\n{len(bad)} faults')
     for text in bad[:200]: print(text)
