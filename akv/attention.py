@@ -14,6 +14,7 @@ from .study.images import load_image, save_heatmap
 from .study.project import Project, id_folder, read_scenes, read_provenance, scene_files, scene_name, write_provenance
 from .study.settings import Settings
 from .study.record import StageCache
+from .study.threads import alongside
 from .sources.other_models import heatmap_hash, heatmap_model
 from .sources.colour_maps import read_heatmap
 
@@ -306,11 +307,12 @@ def make_attention(
         notice(f'scene {scenes} of {video_id}: the attention heatmap in the project was made or changed by hand and is '
                'kept; delete it to use what was given')
     lead = settings.attention.model
-    for n in (n for n in images if n not in known and maps.origin(n) in (None, 'predicted')):
+    def predict(n):
         flips, image, where = settings.attention.flips, images[n], _place_in_video(project, video_id, n)
         def save(part): save_heatmap(_predicted(image, where, lead, flips), part)
         place = (file_hash(where[0]), *where[1:]) if where else None
         maps.make(n, 'predicted', content_hash(image, heatmap_hash(lead), flips, place), '.jpg', save)
+    for _ in alongside(predict, [n for n in images if n not in known and maps.origin(n) in (None, 'predicted')]): pass
     tracked = fixations if isinstance(fixations, (list, tuple)) else [fixations]
     _note_origins(maps, images, source, [f for f in (*tracked, ratings, folder) if isinstance(f, (str, Path))], report, lead)
     return {n: maps.path(n) for n in images}

@@ -22,6 +22,7 @@ from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
 from .study.record import hashes_of, StageCache
+from .study.threads import fixed_threads
 from .media.decoding import probe
 from .sources.weights import OUTLINE_WEIGHTS
 from .sources.other_models import chosen_model
@@ -348,6 +349,8 @@ def run_unit(
     folder, settings = unit.folder(project), settings or Settings()
     if unit.is_made(project) or _found_again(project, unit): return read_json(folder/'edit.json')
     feather, editor = settings.editing.feather, make_editor(settings, project)
+    if editor.exact and torch.get_num_threads() > 1:     # the same on every machine
+        with fixed_threads(): return run_unit(project, unit, settings)
     source = SceneSource(project, unit.video_id, unit.scene_number, feather, settings.keywords.on_person)
     maps = _planned_maps(project, unit, source, editor, settings)
     def recorded(record):

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, duplicate, file_hash, IdError, locked, log, notice,
                              PACKAGE, read_table, SettingsError, TableError, VideoError, write_table)
 from .study.images import load_image
-from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_provenance, read_scenes, safe_id, same_id,
+from .study.project import (accept_damage, id_folder, id_key, parse_scene_name, plain_id, Project, read_provenance, read_scenes, safe_id, same_id,
                                nearest_id, refuse_alike, scene_name, stray_rows, VARIANTS)
 from .study.review import read_review, rejections
 from .study.settings import keep_settings, project_settings
@@ -264,6 +264,7 @@ class Chain:
             nearest = nearest_id(video_id, self.project.video_ids())
             hint = f" (nearest: {nearest})" if nearest else ''
             raise AkvError(f"{video_id}: not in this project{hint}; run `akv scenes VIDEO` first")
+        if video is not None and self.settings.video.allow_damage: accept_damage(video)
         if video is None or video.is_file(): return video
         raise VideoError(f"{video_id}: its video {video} is not there any more; "
                          f"put it back, or say where it is now: akv scenes NEW_PATH --id {video_id}")
@@ -276,9 +277,10 @@ def scenes(self:Chain, video_id):
     project, video = self.project, self.sources.get(video_id)
     if video is None:
         video = self.source(video_id)
+        if video is not None: probe(video, self.settings.video.allow_damage)
         if video is None or not (lost := self.lost_cuts(video_id)): return
         notice(f"{project.relative(lost[0])} {'is damaged' if lost[0].exists() else 'is gone'}; {video_id} is cut again")
-    length, known = probe(video).frames, project.source_video(video_id)
+    length, known = probe(video, self.settings.video.allow_damage).frames, project.source_video(video_id)
     if known is not None and project.relative(known) != project.relative(video):
         hint = "give this one an id of its own with --id, or choose another --output"
         if known.is_file() and content_hash(known) != content_hash(video):

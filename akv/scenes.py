@@ -64,7 +64,8 @@ def extract_scenes(
     video, chosen = Path(video), (settings or Settings()).video
     video_id = safe_id(plain_id(video.stem) if video_id is None else video_id)
     options = dict(cut_threshold=chosen.cut_threshold, min_scene_seconds=chosen.min_scene_seconds)
-    info, cache, source = probe(video), StageCache(project), project.relative(video)
+    info, cache, source = probe(video, chosen.allow_damage), StageCache(project), project.relative(video)
+    if info.damage: options['allow_damage'] = True       # later stages take it, too
     key = content_hash(hashes_of(project).of(video), source, options)
     if cache.is_done('scenes', video_id, key): return read_scenes(project, video_id)
     scenes = detect_scenes(video, chosen.cut_threshold, chosen.min_scene_seconds)

@@ -306,7 +306,7 @@ class VideoEditor:
         """Carry edited frames through their takes. Memory holds the frames between two edits of a take.
 
         Raises `AkvError` for edits that do not fit the video."""
-        edits, info = _read_edits(edits), probe(video)
+        edits, info = _read_edits(edits), probe(video, self.settings.video.allow_damage or None)
         check_output(output, [video])
         _check_edits(edits, info)
         if masks is None: _notice_background(edits, video)
@@ -327,7 +327,9 @@ class VideoEditor:
         scenes=None, # as for `edit_video`
     )->list: # their paths
         "Write the frames to edit: the ends of each scene, one every `keyframe_interval`, and where motion is lost."
-        paths, chosen, reader = [], self.settings.video, Reader(video)
+        paths, chosen = [], self.settings.video
+        probe(video, chosen.allow_damage or None)
+        reader = Reader(video)
         for a, b in _cut_stretches(video, scenes, self.settings):
             keys = choose_keyframes(reader.take(a, b), chosen.keyframe_interval, flow=make_flow(chosen))
             paths += [Path(folder)/f'{i:06d}.png' for i in keys]

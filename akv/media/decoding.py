@@ -6,15 +6,16 @@
 __all__ = ['picture_streams', 'VideoInfo', 'frame_durations', 'probe', 'iter_frames', 'read_frames', 'audio_packets']
 
 # %% ../../nbs/media/02_decoding.ipynb #af18a8e3
-import contextlib, functools
+import contextlib, functools, re, threading
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-import av
+import av, av.logging
 import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from ..study.files import notice, VideoError
+from ..study.project import accept_damage, accepts_damage
 from .colour import Colour, HDR, Orientation, shown_picture
 
 # %% ../../nbs/media/02_decoding.ipynb #68c659d3
@@ -23,15 +24,16 @@ def picture_streams(container):
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 @contextlib.contextmanager
-def _open_video(path):
-    "The open container of `path` and its video stream."
+def _open_video(path, threads=True):
+    "The open container of `path` and its video stream; `threads`: to be decoded by several."
     try:
         with av.open(str(path)) as container:
             streams = picture_streams(container)
             if not streams: raise VideoError(f'{path}: no video stream in this file; give a video')
             if streams[0].codec_context is None:
                 raise VideoError(f'{path}: no decoder for this kind of video; convert it')
-            streams[0].thread_type = 'AUTO'
+            streams[0].thread_type = 'AUTO' if threads else 'NONE'
+            if not threads: streams[0].codec_context.thread_count = 1
             try: yield container, streams[0]
             finally: streams[0].codec_context.flush_buffers()   # waits for its threads
     except av.FFmpegError as error:
@@ -57,6 +59,7 @@ class VideoInfo:
     colour: Colour = field(default_factory=Colour)   # of the pictures that `iter_frames` gives
     hdr: HDR | None = None                # how they are coded in the file, if in high dynamic range
     keyframes: np.ndarray | None = None    # int64 indices where decoding can start; None: only at 0
+    damage: str = ''                       # which frames cannot be trusted or are missing, and why; '' where all is well
 
     @property
     def times(self)->np.ndarray: # float64 [frames] seconds since the first frame
@@ -134,12 +137,69 @@ def _picture_facts(path, frame, stream):
     return dict(width=width, height=height, rotation=frame.rotation, pixel_aspect=Fraction(aspect), matrix=matrix,
                 orientation=orientation, colour=Colour.of(frame, stream.codec_context.name), hdr=hdr)
 
+# %% ../../nbs/media/02_decoding.ipynb #2bbdd360
+_SIGNS = re.compile(r'concealing \d|Frame num gap|Packet corrupt|partial file|Failed to parse header of NALU')
+_HARMLESS = re.compile(r'co located POCs unavailable|mmco: unref short|number of reference frames|SEI|non-intra slice in an IDR')
+
+def _tells_of_damage(
+    level:int,  # FFmpeg's: 16 and below are errors
+    text:str,   # of the message
+)->bool:
+    "Whether a message says that pictures are wrong."
+    return bool(_SIGNS.search(text)) or (level <= av.logging.ERROR and not _HARMLESS.search(text))
+
+# %% ../../nbs/media/02_decoding.ipynb #d674b529
+_LISTENING = threading.RLock()
+
+@contextlib.contextmanager
+def _messages(alone=False):
+    "FFmpeg's messages as a list of (level, name, text): of all threads, or of this one `alone`."
+    with _LISTENING:
+        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(av.logging.DEBUG)
+        av.logging.set_skip_repeated(False)      # or a message counts as a repetition of the one from the file before
+        try:
+            with av.logging.Capture(local=alone) as heard: yield heard
+        finally: av.logging.set_level(level); av.logging.set_skip_repeated(skips)
+
+# %% ../../nbs/media/02_decoding.ipynb #c537a3dc
+_BEFORE = 3   # pictures between the loss of one and the message: the B frames that lean on it, as many as x264 usually makes
+
+def _doubtful(path):
+    "(stamps, message): of the packets that are damaged or lean on damaged ones; numbers in place of missing stamps."
+    stamps, earlier, first, broken, start = [], [], '', False, None
+    with _open_video(path, threads=False) as (container, stream), _messages(alone=True) as heard:
+        for count, packet in enumerate(container.demux(stream)):
+            corrupt = packet.is_corrupt
+            try: packet.decode()
+            except av.FFmpegError: corrupt = True
+            told = next((text.strip() for level, _, text in heard if _tells_of_damage(level, text)), '')
+            del heard[:]
+            if packet.is_keyframe: broken, start = False, packet.pts if broken else None
+            if told and not broken: stamps += earlier[-_BEFORE:]
+            broken = broken or corrupt or bool(told)      # up to the next keyframe, and pictures before that which come after it
+            leads = None not in (start, packet.pts) and packet.pts < start
+            if packet.size and not packet.is_discard:
+                earlier = [*earlier[-_BEFORE:], count if packet.pts is None else packet.pts]
+                if broken or leads: stamps.append(earlier[-1])
+            first = first or told
+    return stamps, first
+
+def _named(indices, times):
+    "Frames and their seconds in words, such as 'frames 3 to 9 (0.1 to 0.4 s)'."
+    groups = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1)
+    words = [f'{g[0]} to {g[-1]} ({times[g[0]]:.2f} to {times[g[-1]]:.2f} s)' if len(g) > 1 else f'{g[0]} ({times[g[0]]:.2f} s)'
+             for g in groups[:5]]
+    return 'frames ' + ', '.join(words) + (f' and {sum(map(len, groups[5:]))} more' if groups[5:] else '')
+
 # %% ../../nbs/media/02_decoding.ipynb #f950396b
 @functools.lru_cache(maxsize=32)
 def _probe(path, size, modified):
-    pts, keys, hidden, corrupt, last, look = [], [], [], 0, 0, None
-    with _open_video(path) as (container, stream):
+    pts, keys, hidden, corrupt, last, look, told = [], [], [], 0, 0, None, False
+    with _open_video(path) as (container, stream), _messages() as heard:
         for frame in _decode(container, stream, hidden):
+            told = told or any(_tells_of_damage(level, text) for level, _, text in heard)
+            del heard[:]
             if frame is None: corrupt += 1; continue
             if look is None: look, shape = _picture_facts(path, frame, stream), (frame.width, frame.height)
             if (frame.width, frame.height) != shape:
@@ -150,9 +210,7 @@ def _probe(path, size, modified):
         kept = len(stream.index_entries) or stream.frames   # an edit list may have struck out whole groups of pictures
         announced = min(stream.frames, kept) - len(hidden)
         if not pts: raise VideoError(f'{path}: no frame could be decoded; is the file complete?')
-        if corrupt or announced - len(pts) > max(2, announced//100):
-            raise VideoError(f'{path}: the file is damaged or cut off: {len(pts)} of {announced or "?"} frames '
-                             'could be decoded; copy it again')
+        told = told or any(_tells_of_damage(level, text) for level, _, text in heard)
         time_base, rate = stream.time_base, stream.average_rate or stream.guessed_rate or Fraction(25)
         audio = bool(container.streams.audio)
     regular = None not in pts and all(a < b for a, b in zip(pts, pts[1:]))
@@ -162,19 +220,40 @@ def _probe(path, size, modified):
     stamps = _stamps(pts, rate, time_base)
     durations = frame_durations(stamps, last)
     stamps.flags.writeable = durations.flags.writeable = False
+    damage = []
+    if told or corrupt:
+        places, message = _doubtful(path)
+        indices = np.flatnonzero(np.isin([i if p is None else p for i, p in enumerate(pts)], places))
+        if len(indices): damage.append(f'{_named(indices, (stamps - stamps[0])*float(time_base))} may show wrong pictures')
+        elif late := [p for p in places if p >= min(i if t is None else t for i, t in enumerate(pts))]:
+            damage.append(f'a picture {float((late[0] - pts[0])*time_base):.2f} s from the start could not be decoded' if regular else
+                          'pictures could not be decoded')
+        if damage and message: damage[0] += f' (FFmpeg: {message})'
+    if corrupt or announced - len(pts) > max(2, announced//100):
+        damage.append(f'{len(pts)} of {announced if announced > 0 else "?"} frames could be decoded')
+    if damage: regular = False       # a decoder that begins elsewhere would paint other wrong pictures
     return VideoInfo(Path(path), frames=len(pts), time_base=time_base, pts=stamps, durations=durations, rate=rate,
-                     audio=audio, keyframes=np.array(keys) if regular else None, **look)
+                     audio=audio, keyframes=np.array(keys) if regular else None, damage=', '.join(damage), **look)
 
 def probe(
-    path,     # video file
-)->VideoInfo: # size, time stamps, whether there is sound
+    path,                # video file
+    allow_damage=None,   # take a damaged file (True), from now on, or refuse it (False); None: as was said of it last
+)->VideoInfo:            # size, time stamps, whether there is sound
     """What is in a video; it is decoded once, and the answer kept in memory while the file does not change.
 
-    Raises `VideoError` where the file is missing, empty, damaged or cut off, or has no video stream."""
+    Raises `VideoError` where the file is missing or empty, has no video stream, or is damaged or cut off and was not
+    accepted as it is."""
     path = Path(path)
     if not path.is_file(): raise VideoError(f'{path}: no such video file')
     stat = path.stat()
-    return _probe(str(path), stat.st_size, stat.st_mtime_ns)
+    info = _probe(str(path), stat.st_size, stat.st_mtime_ns)
+    if allow_damage is not None: accept_damage(path, allow_damage)
+    if not info.damage: return info
+    if not accepts_damage(path):
+        raise VideoError(f'{path}: the file is damaged or cut off: {info.damage}; copy or export it again, or, to take it as it '
+                         'is, set video.allow_damage: true in the settings')
+    notice(f'{path}: damaged, and taken as it is (video.allow_damage): {info.damage}')
+    return info
 
 # %% ../../nbs/media/02_decoding.ipynb #59d3d457
 def iter_frames(
@@ -191,7 +270,7 @@ def iter_frames(
     stop = info.frames if stop is None else min(stop, info.frames)
     wanted = start
     if start >= stop: return
-    with _open_video(info.path) as (container, stream):
+    with _open_video(info.path, threads=not info.damage) as (container, stream):   # one thread conceals alike each time
         sought = info.keyframes is not None and (info.keyframes <= start).sum() > 2
         if sought:   # one keyframe more than needed: the first may lean on pictures before it
             key = info.keyframes[info.keyframes <= start][-2]

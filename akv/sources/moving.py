@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from ..study.files import AkvError, atomic_path, content_hash, file_hash
+from ..study.threads import fixed_threads
 from ..media.decoding import iter_frames, probe
 from ..media.motion import flow, own_motion
 from .weights import MOVING_WEIGHTS
@@ -270,7 +271,7 @@ def predict_video_attention(
     while some := list(itertools.islice(told, batch)):
         shown, channels, since = zip(*some)
         bound = model.at(Moments(torch.from_numpy(np.stack(channels)), torch.tensor(since, dtype=torch.float32))) if moving else model
-        with torch.inference_mode(): densities = full_density(bound, to_tensor(shown, device), area, flips).cpu().numpy()
+        with torch.inference_mode(), fixed_threads(): densities = full_density(bound, to_tensor(shown, device), area, flips).cpu().numpy()
         for p in densities:
             state = p if state is None or n in cuts else keep * state + (1 - keep) * p
             n += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from ..study.files import AkvError, notice
+from ..study.threads import fixed_threads
 
 # %% ../../nbs/sources/04_outlines.ipynb #ca8471ce
 _FAR = 1e3   # pixels; the distance where there is no outline at all
@@ -121,7 +122,7 @@ def ask_outline(
     from akv.sources.outline_model import load_outline_model
     x, p = torch.from_numpy(view).permute(2, 0, 1)[None].float()/255, torch.from_numpy(prompts)[None]
     if flip: x, p = torch.cat([x, x.flip(3)]), torch.cat([p, p.flip(3)])
-    with torch.no_grad():
+    with torch.no_grad(), fixed_threads():
         logits, sure = load_outline_model()(*(a.contiguous(memory_format=torch.channels_last) for a in (x, p)))
         maps = torch.nn.functional.interpolate(logits, view.shape[:2], mode='bilinear', align_corners=False).sigmoid()
     if flip: maps = (maps[:1] + maps[1:].flip(3))/2

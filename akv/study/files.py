@@ -283,6 +283,7 @@ def read_table(
         except csv.Error as error: raise TableError(f"{path}: line {reader.line_num}: {error}; correct the line") from None
     if not rows: raise TableError(f"{path}: empty; its first line should be {','.join(columns) or 'column names'}")
     names = [name.strip() for name in rows[0][1]]
+    if len(names) > 16_384: raise TableError(f"{path}: {len(names):,} columns; even a spreadsheet has no more than 16,384")
     missing = [name for name in columns if name not in names]
     if missing:
         raise TableError(f"{path}: no column {', '.join(missing)} (found: {', '.join(names)}); add it")

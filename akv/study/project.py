@@ -6,7 +6,7 @@
 __all__ = ['SCENE_PATTERN', 'VARIANTS', 'VALID_SCENES_COLUMNS', 'safe_id', 'plain_id', 'id_key', 'same_id', 'file_key',
            'refuse_alike', 'tell_unusable', 'spoilt_id', 'nearest_id', 'stray_rows', 'scene_name', 'parse_scene_name',
            'Project', 'id_folder', 'scene_files', 'project_of', 'resolve_path', 'read_scenes', 'write_provenance',
-           'Provenance', 'read_provenance']
+           'accept_damage', 'accepts_damage', 'Provenance', 'read_provenance']
 
 # %% ../../nbs/study/03_project.ipynb #ff87e487
 import functools, os, re, unicodedata
@@ -632,6 +632,22 @@ def write_provenance(
     record = dict(source=str(source), model=model, settings=settings, version=akv.__version__)
     return write_json(Path(folder)/"provenance.json", record)
 
+# %% ../../nbs/study/03_project.ipynb #cc17034c
+_ACCEPTED = set()   # absolute paths
+
+def accept_damage(
+    path:str|Path,    # a video
+    accept:bool=True, # False: refuse it again
+):
+    "Take a video as it is, damaged or not, in this process."
+    (_ACCEPTED.add if accept else _ACCEPTED.discard)(str(Path(path).resolve()))
+
+def accepts_damage(
+    path:str|Path,    # a video
+)->bool:
+    "Whether a video is taken even if it is damaged."
+    return str(Path(path).resolve()) in _ACCEPTED
+
 # %% ../../nbs/study/03_project.ipynb #405e55b4
 class Provenance(BaseModel):
     "What `provenance.json` holds; a record of a program that is not akv's may hold less."
@@ -650,8 +666,12 @@ def read_provenance(
 @patch
 def source_video(self:Project, video_id)->Path|None:
     "The video that the scenes were cut from, as the provenance of the scene cuts names it, or the stage's record; None where neither does."
-    source = read_provenance(self.scene_cuts(video_id)).get("source")
+    known = read_provenance(self.scene_cuts(video_id))
+    source = known.get("source")
     if not source:
         record = read_derived(self.outputs/".stages/scenes"/f"{video_id}.json", dict) or {}
         source = notes.get("source") if isinstance(notes := record.get("notes"), dict) else None
-    return self.resolve(source) if source and isinstance(source, str) else None
+    if not source or not isinstance(source, str): return None
+    video = self.resolve(source)
+    if known["settings"].get("allow_damage"): accept_damage(video)
+    return video

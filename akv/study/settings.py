@@ -61,6 +61,9 @@ class VideoSettings(_Section):
     cut_threshold: float = _field(
         27.0, "threshold of the content detector; a lower one finds more cuts", "PySceneDetect's scale", gt=0)
     min_scene_seconds: float = _field(0.5, "scenes shorter than this are joined to a neighbour", "s", ge=0)
+    allow_damage: bool = _field(
+        False, "take videos of which frames are damaged or missing, as they are; false: they are refused, and the frames named",
+        "true or false")
 
 # %% ../../nbs/study/05_settings.ipynb #13a2ba29
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
