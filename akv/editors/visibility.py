@@ -6,7 +6,7 @@
 __all__ = ['TRUNKS', 'Critic', 'save_critics', 'load_critics', 'edit_extent', 'expected_auc', 'by_content', 'Onlookers']
 
 # %% ../../nbs/editors/02_visibility.ipynb #275c44fa
-import functools, json, math
+import functools, json, math, threading
 from pathlib import Path
 import cv2
 import numpy as np
@@ -168,14 +168,17 @@ def by_content(
 ): # a decorator, for a function of what `content_hash` takes, and of models with a `hash`
     "Remember results by the content of the arguments, wherever they lie: all edits of a scene begin with the same frames."
     def of(function):
-        known = {}
+        known, one = {}, threading.Lock()                  # scenes are edited in threads
         @functools.wraps(function)
         def remembering(*args):
             key = content_hash(*(getattr(arg, 'hash', arg) for arg in args))
-            if key not in known:
-                while len(known) >= size: known.pop(next(iter(known)), None)
-                known[key] = function(*args)
-            return known[key]
+            with one: found = key in known and [known[key]]
+            if found: return found[0]
+            result = function(*args)
+            with one:
+                known[key] = result
+                while len(known) > size: del known[next(iter(known))]
+            return result
         return remembering
     return of
 
