@@ -8,6 +8,7 @@ __all__ = ['OPERATIONS', 'VISIBLE_CHANGE', 'VISIBILITY', 'daylight', 'skin_like'
            'seen_in', 'PhotometricEditor']
 
 # %% ../../nbs/editors/03_photometric.ipynb #345d815a
+import copy
 import functools
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -20,12 +21,12 @@ from ..study.files import AkvError, content_hash
 from ..study.settings import NaturalnessSettings, Settings
 from ..media.oklab import from_linear, from_oklab, LUMINANCE, to_linear, to_oklab
 from ..media.regions import composite, region_box, soft_region
-from ..sources.models import (AttentionModel, log_odds_of_share, predict_attention,
-                                share_weights, to_tensor)
+from ..sources.models import (AttentionModel, DensityModel, log_odds_of_share, predict_attention,
+                                Retouched, share_weights, to_tensor)
 from ..sources.other_models import chosen_model
 from ..sources.outlines import guided
 from ..alignment import alpha_between
-from .visibility import load_critics, Onlookers
+from .visibility import by_content, load_critics, Onlookers
 
 # %% ../../nbs/editors/03_photometric.ipynb #b4271d0d
 def daylight(
@@ -110,6 +111,13 @@ class _Prepared:
         def spread(start, n, a, b): return ((torch.arange(start, start + n) + .5 - a) / b * 2 - 1).clamp(-1.2, 1.2)
         self.across = torch.stack([spread(left, w, b[0], b[2]).expand(h, w) for b in boxes])[:, None]     # -1 to 1 in the box
         self.down = torch.stack([spread(top, h, b[1], b[3])[:, None].expand(h, w) for b in boxes])[:, None]
+
+    def cut(self, i, window, step=1): # the same of picture i in a window (left, top, right, bottom), of every so many pixels
+        part, (left, top, right, bottom) = copy.copy(self), window
+        def of(plane): return plane[i:i+1, :, top:bottom:step, left:right:step].contiguous()
+        for name in ('x', 'lab', 'low', 'high', 'skin', 'across', 'down'): setattr(part, name, of(getattr(self, name)))
+        part.bands = tuple(of(band) for band in self.bands)
+        return part
 
 # %% ../../nbs/editors/03_photometric.ipynb #e279276a
 def _curve(L, contrast, highlights, shadows, pivot): # lightness, bent
@@ -292,8 +300,14 @@ def mean_share(
     model:AttentionModel, # what predicts the attention, bound to the frames' moments or not
 )->float: # 0 to 1
     "The product's share of attention on full-size pixels, mean over the frames."
-    maps = predict_attention(list(frames), model)
+    by_pixels = isinstance(model, DensityModel) and hasattr(model, 'hash')       # then equal frames have equal shares
+    return (_known_share if by_pixels else _share)(model, list(frames), list(masks))
+
+def _share(model, frames, masks):
+    maps = predict_attention(frames, model)
     return float(np.mean([(A.astype(np.float64) * M).sum() / A.sum(dtype=np.float64) for A, M in zip(maps, masks)]))
+
+_known_share = by_content(32)(_share)
 
 # %% ../../nbs/editors/03_photometric.ipynb #03af51ff
 def _pictures(frames, regions, edit): # the full-size frames, edited
@@ -305,7 +319,7 @@ def _measured(pictures, masks, model, edit, before, visible, steps): # _Fit; bef
 
 class _Search:
     "Frames at the attention model's input size, with what a search for parameters needs of them."
-    def __init__(self, frames, masks, regions, model, bounds, grade=False):
+    def __init__(self, frames, masks, regions, model, bounds, grade=False, lead=None): # lead: a search of the middle frame alone
         self.model, self.grade, self.known, self.worth = model, grade, None, 1.
         self.bounds = list(bounds)[:len(OPERATIONS)] if grade else list(bounds)
         weights = regions if grade else [settled(r, f) for r, f in zip(regions, frames)]
@@ -315,11 +329,18 @@ class _Search:
         boxes = [tuple(v * scale[i % 2] for i, v in enumerate(region_box(r))) for r in regions]
         self.region = F.interpolate(torch.as_tensor(np.stack(weights))[:, None], (h, w), mode='area')
         self.x, self.p = x, _Prepared(x, None if grade else self.region, min(h, w), boxes, (0, 0, w, h))
-        with torch.inference_mode(): log_p = model.late(*model.early(x))
-        self.weights = tuple(torch.stack(w) for w in zip(*(share_weights(M, log_p.shape[1:]) for M in masks)))
-        self.before = self.log_odds(log_p)
         self.light = _light_box(regions) if len(self.bounds) > len(OPERATIONS) else None
         self.far = _far_off(self.light, h, w) if self.light else None
+        # Each picture by itself, and of it what can change, for a model that needs no more; for others all as they are.
+        by_parts, known = getattr(model, 'sees_parts', False) and not (grade or self.light), {len(frames) // 2: lead.looks[0]} if lead and lead.looks else {}
+        self.looks = [known.get(i) or self._retouched(i, box) for i, box in enumerate(boxes)] if by_parts else []
+        self.parts = [(self.p.cut(i, look.window), self.region[i:i+1, :, look.window[1]:look.window[3], look.window[0]:look.window[2]])
+                      for i, look in enumerate(self.looks)] or [(self.p, self.region)]
+        if self.looks: log_p = torch.cat([look.log_p for look in self.looks])
+        else:
+            with torch.inference_mode(): log_p = model.late(*model.early(x))
+        self.weights = tuple(torch.stack(w) for w in zip(*(share_weights(M, log_p.shape[1:]) for M in masks)))
+        self.before = self.log_odds(log_p)
         self.pivot = float((self.p.lab[:, :1] * self.region).sum() / self.region.sum().clamp_min(1e-6))
         self.free = torch.arange(len(self.bounds)) < (_POINTWISE if grade else len(self.bounds))
         self.free &= torch.tensor(self.bounds) > 0
@@ -331,19 +352,23 @@ class _Search:
     def edit(self, z): # PhotometricEdit
         return PhotometricEdit(z.tolist(), self.pivot, self.bounds, self.grade, self.light)
 
-    def picture(self, z): # [B, 3, h, w], edited
-        values = torch.tensor(self.bounds) * z
-        edited = self.x + self.region * (_operate(self.p, values, self.pivot) - self.x)
-        return edited if self.far is None else _surrounded(edited, values[-1], self.far, self.p.low, self.p.high)
+    def _retouched(self, i, box): # box: (x, y, w, h), pixels of x
+        left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+        return Retouched(self.model, self.x[i:i+1], (math.floor(left) - 1, math.floor(top) - 1, math.ceil(right) + 1, math.ceil(bottom) + 1))
+
+    def pictures(self, z): # [[b, 3, h, w]], edited: the parts that can change
+        values, edited = torch.tensor(self.bounds) * z, []
+        for p, region in self.parts: edited.append(p.x + region * (_operate(p, values, self.pivot) - p.x))
+        return edited if self.far is None else [_surrounded(edited[0], values[-1], self.far, self.p.low, self.p.high)]
 
     def __call__(self, z): # change of the log odds
-        return self.log_odds(self.model.late(*self.model.early(self.picture(z)))) - self.before
+        pictures = self.pictures(z)
+        if self.looks: log_p = torch.cat([look(picture) for look, picture in zip(self.looks, pictures)])
+        else: log_p = self.model.late(*self.model.early(*pictures))
+        return self.log_odds(log_p) - self.before
 
     def price(self, level): # visible change, squared, that a dose of 1 in this model's log odds is worth
         return _PRICE[level] * self.worth
-
-    def energy(self, z): # mean squared RGB change, squared 8-bit units
-        return float((255 * (self.picture(z) - self.x)).square().mean())
 
 # %% ../../nbs/editors/03_photometric.ipynb #e2e37755
 # What a colourist does to set a thing off, in shares of the bounds; less light, contrast and colour let it sink.
@@ -367,9 +392,10 @@ def prepare(self:_Search, lead=None):
     n = len(self.free)
     unit = .25 * torch.eye(n)
     with torch.inference_mode():
-        root = self.region.clamp_min(.05).sqrt()     # a change is weighted by the region once, not twice
-        def change(z): return (to_oklab(to_linear(self.picture(z))) - self.p.lab) / .25
-        parts = [change(z) / (root if i < len(OPERATIONS) else 1.) if free else torch.zeros_like(self.x) for i, (z, free) in enumerate(zip(unit, self.free))]
+        (p, region), = self.parts[:1]
+        root = region.clamp_min(.05).sqrt()          # a change is weighted by the region once, not twice
+        def change(z): return (to_oklab(to_linear(self.pictures(z)[0])) - p.lab) / .25
+        parts = [change(z) / (root if i < len(OPERATIONS) else 1.) if free else torch.zeros_like(p.x) for i, (z, free) in enumerate(zip(unit, self.free))]
         weight = [_OF_LIGHT if 'light' in name or name == 'spot' else 1. for name in OPERATIONS] + [_OF_SURROUND]
         K = torch.stack(parts).flatten(1) * torch.tensor(weight[:n])[:, None]
         area = max(float(self.region.mean()), _LEAST_AREA) / _USUAL_AREA
@@ -426,7 +452,7 @@ def against_photographs(self:_Search, target, level):
     if still is None: return 1.
     z = self.usual(target, level)
     with torch.inference_mode():
-        plain, edited = (self.log_odds(still.late(*still.early(x))) for x in (self.x, self.picture(z)))
+        plain, edited = (self.log_odds(still.late(*still.early(x))) for x in (self.x, *self.pictures(z)))
         return min(3., max(1., float(edited - plain) / max(1e-3, abs(float(self(z))))))
 
 @patch
@@ -447,30 +473,34 @@ def slope(self:_Search, z, delta):
     return J, looks
 
 @patch
-def towards(self:_Search, z, target, level, steps, tolerance, again=False):
+def towards(self:_Search, z, target, level, steps, tolerance, limit=1.5, again=False):
     "From a start, steps towards a change of the log odds, shorter where they do harm: (z, change, looks)."
-    best, limit, looks, blind = None, 1.5, 0, not getattr(self.model, 'differentiable', True)
-    for n in range(1, (2 if blind else 1) * steps + 1):
+    best, fall, looks, blind = None, 0., 0, not getattr(self.model, 'differentiable', True)
+    steps *= 2 if blind else 1
+    for n in range(1, steps + 1):
         z = z.detach().requires_grad_(not blind)
         delta = self(z)
         left = target - delta.item()
         miss = abs(left) + self.seen(z.detach())**2 / self.price(level)     # what it falls short by, and what it costs
         gain = math.inf if best is None else best[2] - miss
         if gain > 0: best = z.detach(), left, miss
-        else: limit *= .4
-        if gain > 0 or blind:
+        if gain < fall / 4:                          # too far: the next is as long as a parabola through both misses has its vertex away
+            limit = float(step.norm()) * min(.6, max(.2, .5 * fall / (fall - gain)))
+        if n < steps and (gain > 0 or blind):
             J, more = self.slope(z, delta)
             looks += more
         del delta                                    # or its graph would lie in memory beside the next one
         if abs(best[1]) < tolerance: break
-        if 0 < gain < tolerance / 4: break           # no longer worth a look
+        if n == steps or 0 < gain < tolerance / 4 and fall < tolerance: break      # no longer worth a look
         at, left, _ = best
         step = self.least(J, float(J @ at) + left, level) - at
-        z = at + step * min(1., limit / max(float(step.norm()), 1e-9))
-        if (z - at).norm() < .02: break              # a step that short no longer shows in 8 bits
+        step = step * min(1., limit / max(float(step.norm()), 1e-9))
+        fall = max(0., math.copysign(1, left) * float(J @ step) - 2 * float(at @ self.G @ step) / self.price(level))    # of the miss, at first
+        z = at + step
+        if step.norm() < .02: break                  # a step that short no longer shows in 8 bits
     if blind and not again and abs(best[1]) >= tolerance:     # it stopped short, perhaps for a slope that was true elsewhere
         self.known = None
-        z, change, more = self.towards(best[0], target, level, steps, tolerance, again=True)
+        z, change, more = self.towards(best[0], target, level, steps // 2, tolerance, again=True)
         return z, change, n + looks + more
     return best[0], target - best[1], n + looks
 
@@ -498,20 +528,22 @@ def tried(self:_Search, z, delta):
 def _within(fit, frames, masks, regions, model, level): # the fit, weaker where the critics see more than the level allows
     m = len(frames) // 2                             # one frame stands for the scene: the edit is the same in all
     onlookers, part = Onlookers(frames[m]), 1.
-    def look(): return onlookers(apply_photometric(frames[m], regions[m], fit.edit.scaled(part)))
-    seen = look()
+    def look(): return apply_photometric(frames[m], regions[m], fit.edit.scaled(part))
+    picture = look()
     for _ in range(3):
+        seen = onlookers(picture, 1)
         if seen[0] <= VISIBILITY[level]: break
         # what is seen beyond chance grows a little faster than the edit
         part *= max(.3, .97 * ((VISIBILITY[level] - .5) / (seen[0] - .5))**.75)
-        seen = look()
+        picture = look()
     if part < 1:
         edit = fit.edit.scaled(part)
         fit = _measured(_pictures(frames, regions, edit), masks, model, edit, fit.share_before, part * fit.visible_change, fit.steps)
-    fit.visibility = seen
+    fit.visibility = onlookers(picture)
     return fit
 
 # %% ../../nbs/editors/03_photometric.ipynb #71705999
+_LEADING, _TOGETHER = 5, 3 # looks at the middle frame alone, and then at all; a look at all costs as many times as much as there are frames
 def fit_dose(
     frames, # uint8 [H, W, 3], a list of one size
     masks, # M [H, W] for each frame
@@ -536,11 +568,13 @@ def fit_dose(
     if not target: return best
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)   # this frame says what is seen and where to begin
     lead = _Search(frames[middle], masks[middle], regions[middle], model.among(middle), bounds).prepare()
-    search = _Search(frames, masks, regions, model, bounds).prepare(lead) if len(frames) > 1 else lead
+    search = _Search(frames, masks, regions, model, bounds, lead=lead).prepare(lead) if len(frames) > 1 else lead
     lead.worth = search.worth = lead.against_photographs(target, level)
     z, taken, offset = lead.start(target, level), 0, 0.
+    few = search is not lead and bool(search.looks)
+    if few: z, _, taken = lead.towards(z, target, level, min(steps, _LEADING), tolerance / 2)
     for _ in range(3):                               # small pictures lead, full-size pixels decide
-        z, reached, n = search.towards(z, target - offset, level, steps, tolerance / 2)
+        z, reached, n = search.towards(z, target - offset, level, min(steps, _TOGETHER) if few else steps, tolerance / 2, 1. if few else 1.5)
         taken += n
         edit = search.edit(z)
         fit = _measured(_pictures(frames, regions, edit), masks, model, edit, before, search.seen(z), taken)
@@ -567,6 +601,13 @@ def mean_energy(
     return float(np.mean([np.square(e.astype(np.float32) - f).mean() for f, e in zip(frames, edited)]))
 
 # %% ../../nbs/editors/03_photometric.ipynb #b5ecec77
+@patch
+def energy(self:_Search, z):
+    "The energy of a grade, from every third pixel across and down: the mean squared RGB change, squared 8-bit units."
+    if not hasattr(self, 'sparse'): self.sparse = self.p.cut(0, (None,) * 4, 3), self.region[..., ::3, ::3]
+    p, region = self.sparse
+    return float((255 * region * (_operate(p, torch.tensor(self.bounds) * z, self.pivot) - p.x)).square().mean())
+
 @patch
 def of_energy(self:_Search, z, energy):
     "The multiple of z with that energy, or as near as the bounds allow: (z, its energy)."
