@@ -24,6 +24,7 @@ from .sources.weights import OUTLINE_WEIGHTS
 from .sources.other_models import chosen_model
 from .editors.scene_source import SceneSource
 from .editors.photometric import mean_energy, mean_share, PhotometricEditor, seen_in
+from .diffusion.batches import side_by_side_at_a_desk
 from .editors.diffusion import ControlNetEditor
 from .alignment import ManipulationError
 from .variants import asks_for_change, video_windows
@@ -33,7 +34,8 @@ from .variants import asks_for_change, video_windows
 def _loaded_model(name, checkpoint, channels, layout, written):
     from akv.controlnet import StableDiffusionControlNetWrapper
     config = dict(control_channels=channels, **({} if layout == 'auto' else {'control_layout': layout}))
-    model = StableDiffusionControlNetWrapper(name, config)
+    fast = dict(dtype='fp16', channels_last=True, compile=True) if torch.cuda.is_available() else {}
+    model = StableDiffusionControlNetWrapper(name, config, **fast)
     if checkpoint: model.load_checkpoint(checkpoint)
     return model
 
@@ -409,8 +411,8 @@ def edit_scenes(
             for unit in units:
                 run_unit(project, unit, settings)
                 bar.update()
-        # diffusion, with its one model, works on one scene at a time
-        for _ in side_by_side(work, list(scenes.values())) if editor.exact else map(work, scenes.values()): pass
+        # scenes that are painted share one model and meet in its batches
+        for _ in (side_by_side if editor.exact else side_by_side_at_a_desk)(work, list(scenes.values())): pass
     for edit in edits: edit.lay_out()
     planned = {project.edit_folder(e.variant, e.video_id, e.scene_number) for e in edits}
     for folder in {p for parent in {p.parent for p in planned} for p in parent.glob('Scene-*')} - planned:
