@@ -19,6 +19,7 @@ from .sources.weights import quiet_loading
 from .diffusion.control import control_batch, resize_control
 from .diffusion.geometry import apply_difference, cut_out, Edit, edit_boxes, resize_picture
 from .diffusion.weights import SD15
+from .diffusion.latents import SourceLatents
 from .diffusion.networks import ControlledDiffusion
 from .diffusion.checkpoints import load_checkpoint, save_checkpoint
 from .diffusion.sampling import cross_frame as across_frames, denoise, guided_prediction, make_scheduler, start_steps
@@ -44,6 +45,7 @@ class StableDiffusionControlNetWrapper:
         checkpoint = config.pop('checkpoint', None)
         self.networks = ControlledDiffusion(sd_model_name, config, device, dtype, lora_rank, channels_last, compile,
                                             fresh, single_file_config)
+        self.sources = SourceLatents(self.networks)
         if checkpoint: self.load_checkpoint(checkpoint)
 
     def __getattr__(self, name):
@@ -83,7 +85,7 @@ def _generators(seed, n):
 @patch
 def pipeline(self:StableDiffusionControlNetWrapper,
     kind='StableDiffusionControlNetPipeline', # or another of diffusers' pipelines with a ControlNet
-    scheduler='unipc',                        # unipc or dpm
+    scheduler='unipc',                        # unipc, dpm, ddim or lcm
     progress=True,                            # show a bar
 ): # the pipeline, sharing this model's weights
     "This model as a pipeline of diffusers; to be used under `precision()`."
@@ -104,7 +106,7 @@ def generate(self:StableDiffusionControlNetWrapper,
     seed=None,               # of the noise: a number, the same for each picture, or a list; None: by chance
     height=None, width=None, # pixels; None: the control tensor's aspect ratio, at the model's area
     control_scale=1.,        # of what the ControlNet adds
-    scheduler='unipc',       # unipc or dpm
+    scheduler='unipc',       # unipc, dpm, ddim or lcm
     progress=True,           # show a bar
 ): # PIL image for one prompt and [C, H, W], else a list of them
     "Text to image under control. Raises `AkvError` for a bad control tensor, or numbers of values that differ."
@@ -148,7 +150,10 @@ def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, c
     "`Edit` of each scene; they are painted together."
     def stack(name): return torch.from_numpy(np.stack([getattr(s, name) for s in scenes])).to(model.device)
     x = stack('window').permute(0, 3, 1, 2).float() / 127.5 - 1
-    z_0, control, reference = model.encode_image(x), stack('control'), stack('reference')
+    control, reference = stack('control'), stack('reference')
+    apart = [s.box[2] > model.image_size if residual is None else residual for s in scenes]
+    sources = [model.sources(s.window, decoded) for s, decoded in zip(scenes, apart)]
+    z_0 = torch.cat([z for z, _ in sources])
     inside = F.adaptive_max_pool2d(stack('inside')[:, None], z_0.shape[-2:]).gt(0).float()   # any pixel counts
     noise = torch.cat([torch.randn(1, *z_0.shape[1:], generator=s.generator) for s in scenes]).to(model.device)
     text, null_text = model.encode_prompt([s.prompt for s in scenes]), model.encode_prompt([''] * len(scenes))
@@ -156,14 +161,18 @@ def _edit_batch(model, scenes, strength, steps, guidance_scale, control_scale, c
     def guided(z, t):
         return guided_prediction(predict, z, t, text, control, null_text, guidance_scale, reference, control_guidance)
     solver = make_scheduler(model.noise_scheduler, scheduler)
-    z = denoise(z_0, noise, inside, guided, solver, start_steps(solver, strength, steps), strength)
-    apart = [s.box[2] > model.image_size if residual is None else residual for s in scenes]
-    with torch.no_grad():
-        painted = model.decode_latents(z).clamp(-1, 1)
-        source = model.decode_latents(z_0).clamp(-1, 1) if any(apart) else x
-    for i, scene in enumerate(scenes):
-        difference = (127.5 * (painted[i] - (source if apart[i] else x)[i])).permute(1, 2, 0).cpu().numpy()
+    z = denoise(z_0, noise, inside, guided, solver, start_steps(solver, strength, steps), strength,
+                [s.generator for s in scenes])
+    with torch.no_grad(): painted = model.decode_latents(z).clamp(-1, 1)
+    for scene, picture, (_, decoded), own in zip(scenes, painted, sources, x):
+        difference = (127.5 * (picture - (own if decoded is None else decoded[0]))).permute(1, 2, 0).cpu().numpy()
         yield Edit(apply_difference(scene.image, difference, scene.box, scene.region), difference, scene.box)
+
+def _filled(scenes, n):
+    "Scenes, and copies of the last until there are n; the copies draw their own noise."
+    copies = [SimpleNamespace(**vars(scenes[-1]) | dict(generator=torch.Generator().manual_seed(0)))
+              for _ in range(n - len(scenes))]
+    return scenes + copies
 
 # %% ../nbs/10_controlnet.ipynb #a3515510
 @patch
@@ -181,8 +190,9 @@ def edit(self:StableDiffusionControlNetWrapper,
     seed=0,                 # of the noise: a number, the same for each picture, or a list
     region=None,            # [H, W] in [0, 1] that may change; None: `soft_region` of the mask
     margin=.25,             # around M, as a share of its longer side, in what the model is shown
-    scheduler='unipc',      # unipc or dpm
+    scheduler='unipc',      # unipc, dpm, ddim or lcm
     batch_size=8,           # pictures at a time
+    fill=False,             # fill the last batch up with copies: a picture's bytes then depend on batch_size, not on the others
     cross_frame=False,      # the images are frames of one scene, in order: attend to the first and the previous
     residual=None,          # subtract the source as the VAE decodes it; None: if the box is larger than the model's
     return_difference=False, # give `Edit` tuples
@@ -206,9 +216,11 @@ def edit(self:StableDiffusionControlNetWrapper,
     scenes = [_shown(self, *scene) for scene in zip(images, *columns)]
     together = cross_frame and len(images) > 1
     with across_frames(self, len(images)) if together else contextlib.nullcontext():
-        edits = [e for i in range(0, len(scenes), batch_size)
-                 for e in _edit_batch(self, scenes[i:i + batch_size], strength, num_inference_steps, guidance_scale,
-                                      control_scale, control_guidance, scheduler, residual)]
+        batches = [scenes[i:i + batch_size] for i in range(0, len(scenes), batch_size)]
+        if fill and not together: batches[-1] = _filled(batches[-1], batch_size)
+        edits = [e for batch in batches
+                 for e in _edit_batch(self, batch, strength, num_inference_steps, guidance_scale, control_scale,
+                                      control_guidance, scheduler, residual)][:len(scenes)]
     if not return_difference: edits = [e.image for e in edits]
     return edits[0] if single else edits
 

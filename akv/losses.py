@@ -181,6 +181,17 @@ def _mask_windows(
     def start(low, high, length, full): return min(max((low + high - length) // 2, 0), full - length)
     return [(start(t, b, shape[0], size[0]), start(l, r, shape[1], size[1])) for t, b, l, r in boxes], shape
 
+# %% ../nbs/09_losses.ipynb #3eb33aca
+def _windows_at(
+    place,      # [B, 2] in [0, 1]: where each window lies, from the top left to the bottom right corner
+    size,       # (h, w) of the latents
+    share,      # of the side, above 0 to 1
+    smallest=8, # latent cells
+)->tuple:       # ([(top, left)] for each picture, (height, width) of all), in latent cells
+    "Windows of one size at given places."
+    shape = tuple(min(n, max(smallest, math.ceil(share * n))) for n in size)
+    return [tuple(round(float(p) * (n - length)) for p, n, length in zip(where, size, shape)) for where in place], shape
+
 # %% ../nbs/09_losses.ipynb #21438bf9
 def _cut_windows(
     x,         # [B, C, H, W] or None
@@ -208,6 +219,7 @@ class TrainingLoss:
         background='pixels',    # where L_bg looks: 'pixels', or 'latents', which needs no decoding
         crop_to_mask=False,     # decode a window around the product only
         perceptual='auto',      # see `perceptual_loss`; or one already loaded
+        window=1.,              # share of the side to decode, above 0 to 1, where the batch says the `place`
     ):
         "Raises `SettingsError` for a setting out of range, `AkvError` where no perceptual loss is installed."
         self.schedule, self.decode = schedule, decode
@@ -215,14 +227,15 @@ class TrainingLoss:
         self.perceptual = perceptual_loss(perceptual) if isinstance(perceptual, str) else perceptual
         given = dict(lambda_recon=lambda_recon, lambda_lpips=lambda_lpips, lambda_bg=lambda_bg, snr_gamma=snr_gamma,
                      recon_max_t=recon_max_t, recon_weighting=recon_weighting, background=background,
-                     crop_to_mask=crop_to_mask)
+                     crop_to_mask=crop_to_mask, window=window)
         self.settings = given | dict(perceptual=self.perceptual.name)
         vars(self).update(given)
         for name in ('lambda_recon', 'lambda_lpips', 'lambda_bg', 'snr_gamma'):
             if not (given[name] >= 0 and math.isfinite(given[name])):
                 raise SettingsError(f'{name} is {given[name]!r}; it must be a finite number, 0 or more')
-        if not 0 < recon_max_t <= 1:
-            raise SettingsError(f"recon_max_t is {recon_max_t!r}; it must lie above 0 and up to 1")
+        for name in ('recon_max_t', 'window'):
+            if not 0 < given[name] <= 1:
+                raise SettingsError(f"{name} is {given[name]!r}; it must lie above 0 and up to 1")
         for name, choices in dict(recon_weighting=('snr', 'none'), background=('pixels', 'latents')).items():
             if given[name] not in choices:
                 raise SettingsError(f'{name} is {given[name]!r}; it must be {" or ".join(map(repr, choices))}')
@@ -233,7 +246,7 @@ class TrainingLoss:
         t,           # [B] time steps
         z,           # [B, C, h, w] latents of the wanted picture
         target,      # [B, C, h, w], from `target` or `paired_target`
-        batch,       # dict: image [B, 3, H, W] in [-1, 1], keyword_mask [B, 1, H, W], valid [B, 1, H, W] if padded
+        batch,       # dict: image [B, 3, H, W] in [-1, 1], keyword_mask [B, 1, H, W], valid [B, 1, H, W] if padded, place [B, 2]
     )->tuple:        # (total, dict of detached scalars diff, recon, l1, lpips, bg); bg is before its factor
         "The loss of a training step. Raises `AkvError` where shapes differ."
         weight = snr_weight(self.schedule, t, self.snr_gamma) if self.snr_gamma else None
@@ -260,8 +273,10 @@ class TrainingLoss:
             seen = None if valid is None else F.interpolate(_precise(valid), z.shape[-2:], mode='area')
             bg = background_loss(z_hat, z[rows], cells, weight, seen)
         if not (pixels or self.lambda_recon): return zero, zero, bg
-        if self.crop_to_mask:
-            (places, shape), f = _mask_windows(M, z.shape[-2:]), I.shape[-1] // z.shape[-1]
+        size, f, place = z.shape[-2:], I.shape[-1] // z.shape[-1], batch.get('place')
+        if self.crop_to_mask or self.window < 1 and place is not None:
+            least = math.ceil(self.perceptual.smallest / f)
+            places, shape = _mask_windows(M, size) if self.crop_to_mask else _windows_at(place[rows], size, self.window, least)
             I, B, valid = (_cut_windows(x, places, shape, f) for x in (I, B, valid))
             z_hat = _cut_windows(z_hat, places, shape)
         I_hat = self.decode(z_hat)

@@ -7,7 +7,8 @@ __all__ = ['ControlNetTrainer', 'photometric_edit', 'ControlUseTable', 'control_
            'train']
 
 # %% ../nbs/11_training.ipynb #984a0f40
-import math, csv, json, shutil
+import contextlib, functools, math, csv, json, os, shutil
+from datetime import timedelta
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -32,13 +33,15 @@ from .losses import TrainingLoss
 from .controlnet import StableDiffusionControlNetWrapper
 
 # %% ../nbs/11_training.ipynb #b8103572
+_WINDOW = .75 # share of the picture's side that is decoded, in another place each time; it costs half as much as all of it
+
 def _make_accelerator(model, settings, folder):
     "accelerate, on the model's device; a CPU computes in float32."
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import is_tensorboard_available
     on_cpu = model.device.type == 'cpu'
-    if PartialState._shared_state and PartialState().num_processes == 1:
+    if PartialState._shared_state and not torch.distributed.is_initialized():
         AcceleratorState._reset_state(True)                # it outlives a trainer, and the next may want other settings
     return Accelerator(mixed_precision='no' if on_cpu else settings.mixed_precision, cpu=on_cpu, project_dir=folder,
                        gradient_accumulation_steps=settings.gradient_accumulation,
@@ -68,25 +71,29 @@ class ControlNetTrainer:
         self.progress, self.validation_photos = progress, validation_photos
         self.use_scenes, self.use_options = use_scenes, dict(use_options or {})
         self.accelerator = _make_accelerator(model, self.settings, self.folder)
-        self.stride = self.settings.gradient_accumulation * self.accelerator.num_processes # batches in a step
+        self.main, self.process = self.accelerator.is_main_process, self.accelerator.process_index
+        self.processes, self.batch_size = self.accelerator.num_processes, train_dataloader.batch_size or 1
+        self.scenes = self.batch_size * self.settings.gradient_accumulation * self.processes # in a step
         max_steps = self.settings.max_steps if max_steps is None else max_steps
-        self.total = max_steps or math.ceil(num_epochs * len(train_dataloader) / self.stride)
+        self.total = max_steps or math.ceil(num_epochs * len(train_dataloader.dataset) / self.scenes)
         self.schedule, self.texts = Schedule(model.noise_scheduler), {}
         terms = ('lambda_recon', 'lambda_lpips', 'lambda_bg', 'snr_gamma', 'recon_max_t', 'recon_weighting',
                  'background', 'crop_to_mask', 'perceptual')
         self.criterion = TrainingLoss(self.schedule, model.decode_latents,
-                                      **{name: getattr(self.settings, name) for name in terms})
+                                      window=_WINDOW, **{name: getattr(self.settings, name) for name in terms})
 
 # %% ../nbs/11_training.ipynb #b7ca4d2e
 @patch
 def loss(self:ControlNetTrainer,
     batch:dict, # from the training loader
     key:tuple, # what noise, timesteps and dropout depend on
+    first:int=0, # number of the batch's first scene in the step
 )->tuple: # (loss, {part: value})
     "The loss of one batch."
     x, s = model_inputs(self.model, batch, self.texts), self.settings
-    d = draw(x['z'].shape, self.schedule.steps, key, s.source_mix, s.control_dropout, s.prompt_dropout)
+    d = draw(x['z'].shape, self.schedule.steps, key, s.source_mix, s.control_dropout, s.prompt_dropout, first)
     d = d.to(self.model.device)
+    x['place'] = d.place
     z_t, wanted = training_pair(self.schedule, x['z'], x['z_source'], d.noise, d.t, d.u)
     text = torch.where(d.keep_prompt.view(-1, 1, 1), x['text'], encoded(self.model, [''], self.texts))
     control = x['control'] * d.keep_control.view(-1, 1, 1, 1)
@@ -98,39 +105,59 @@ def _set_epoch(loader, epoch):
     for thing in (loader, loader.dataset, loader.sampler, loader.batch_sampler):
         if hasattr(thing, 'set_epoch'): thing.set_epoch(epoch)
 
+class _InEpochs(torch.utils.data.Dataset):
+    "A dataset whose items are asked for by (epoch, index): a batch may reach from one epoch into the next."
+    def __init__(self, dataset): self.dataset = dataset
+    def __getitem__(self, asked):
+        epoch, index = asked
+        if hasattr(self.dataset, 'set_epoch'): self.dataset.set_epoch(epoch)
+        return self.dataset[index]
+
+def _share(loader, seed, first, size, process, processes):
+    "(epoch, index) of the scenes in each batch of one process, from scene number `first` of the stream on."
+    n = len(loader.dataset)
+    epoch, position, order = *divmod(first, n), None
+    while True:
+        taken = []
+        while len(taken) < size * processes: # what all processes take at a time
+            if order is None:
+                _set_epoch(loader, epoch)
+                torch.manual_seed(generator_for(seed, 'epoch', epoch).initial_seed()) # a loader may shuffle by it
+                order = [index for batch in loader.batch_sampler for index in batch]
+            if position < len(order): taken.append((epoch, order[position]))
+            else: epoch, position, order = epoch + 1, -1, None
+            position += 1
+        yield taken[size * process:size * (process + 1)]
+
 @patch
 def _batches(self:ControlNetTrainer, first):
-    "The batches from number `first` on, through all epochs; each process takes its turn."
-    from accelerate import skip_first_batches
-    epoch, skip = divmod(first, len(self.train_dataloader))
-    number, process = first, self.accelerator.process_index
-    while True:
-        _set_epoch(self.train_dataloader, epoch)
-        torch.manual_seed(generator_for(self.seed, 'epoch', epoch).initial_seed()) # a loader may shuffle by it
-        for batch in skip_first_batches(self.train_dataloader, skip) if skip else self.train_dataloader:
-            if number % self.accelerator.num_processes == process: yield batch
-            number += 1
-        epoch, skip = epoch + 1, 0
+    "This process's batches from step `first` on, through all epochs."
+    from torch.utils.data import DataLoader
+    loader = self.train_dataloader
+    share = _share(loader, self.seed, first * self.scenes, self.batch_size, self.process, self.processes)
+    return iter(DataLoader(_InEpochs(loader.dataset), batch_sampler=share, num_workers=loader.num_workers,
+                           collate_fn=loader.collate_fn, pin_memory=loader.pin_memory))
 
 # %% ../nbs/11_training.ipynb #7968e986
 class _Log:
     "log.csv: rows are appended as they come, and cut back to a checkpoint's step on resume."
     columns = ['step', 'lr', 'loss', 'diff', 'recon', 'l1', 'lpips', 'bg', 'grad_norm']
 
-    def __init__(self, path, step): # keeps the rows up to `step`
-        self.path, self.waiting, rows = Path(path), [], []
+    def __init__(self, path, step, writes=True): # keeps the rows up to `step`; only one process writes
+        self.path, self.waiting, self.writes, rows = Path(path), [], writes, []
         if step and self.path.is_file():
             with open(self.path, newline='') as file:
                 rows = [row for row in csv.reader(file)
                         if len(row) == len(self.columns) and row[0].isdecimal() and int(row[0]) <= step]
-        write_text(self.path, '\n'.join(map(','.join, [self.columns, *rows])) + '\n')
+        if writes: write_text(self.path, '\n'.join(map(','.join, [self.columns, *rows])) + '\n')
 
     def add(self, step, lr, values): # values: tensor [7]
         self.waiting.append((step, lr, values))
 
     def flush(self): # floats are fetched from the device here, not at every step
         rows = [[str(step), repr(lr), *map(repr, values.tolist())] for step, lr, values in self.waiting]
-        with open(self.path, 'a') as file: file.writelines(','.join(row) + '\n' for row in rows)
+        if self.writes:
+            with open(self.path, 'a') as file: file.writelines(','.join(row) + '\n' for row in rows)
         self.waiting = []
         return dict(zip(self.columns, map(float, rows[-1]))) if rows else {}
 
@@ -145,7 +172,8 @@ def _one_step(self:ControlNetTrainer, batches):
     for group in self.optimizer.param_groups: group['lr'] = lr
     for part in range(self.settings.gradient_accumulation):
         with self.accelerator.accumulate(self.net):
-            loss, parts = self.loss(next(batches), (self.seed, self.step, part, self.accelerator.process_index))
+            first = (part * self.processes + self.process) * self.batch_size
+            loss, parts = self.loss(next(batches), (self.seed, self.step), first)
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients:
                 norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -161,13 +189,12 @@ def _one_step(self:ControlNetTrainer, batches):
 @patch
 def _identity(self:ControlNetTrainer):
     "What a run must share with a checkpoint to go on from it, as JSON gives it back."
-    without = {'checkpoint_steps', 'keep_checkpoints', 'num_epochs', 'max_steps', 'fresh'}
+    without = {'checkpoint_steps', 'keep_checkpoints', 'num_epochs', 'max_steps', 'fresh', 'batch_size', 'gradient_accumulation'}
     ends = [end.weight.detach().float().cpu().numpy() for end in (self.model.unet.conv_in, self.model.unet.conv_out)]
     return json.loads(json.dumps(dict(
         settings=self.settings.model_dump(exclude=without), seed=self.seed, steps=self.total,
         base=content_hash(Path(self.model.name).name, ends), layout=self.model.layout,
-        batches=len(self.train_dataloader), samples=len(self.train_dataloader.dataset),
-        processes=self.accelerator.num_processes)))
+        scenes_in_a_step=self.scenes, samples=len(self.train_dataloader.dataset))))
 
 @patch
 def _folders(self:ControlNetTrainer): return sorted(self.folder.glob('checkpoint-[0-9]*'))
@@ -177,8 +204,8 @@ def _folders(self:ControlNetTrainer): return sorted(self.folder.glob('checkpoint
 def _save(self:ControlNetTrainer):
     "A checkpoint to go on from; old ones beyond the last k are removed."
     from safetensors.torch import save_file
-    if self.accelerator.is_main_process:
-        self._write_progress()
+    self._write_progress()
+    if self.main:
         with atomic_folder(self.folder/f'checkpoint-{self.step:06d}') as part:
             with self.average.applied(): write_checkpoint(self.model.networks, part, dict(step=self.step))
             tensors, numbers = pack_optimizer(self.optimizer)
@@ -242,7 +269,7 @@ def _evaluate(self:ControlNetTrainer):
         loss = found['held_out'].loss() if self.validation else -self.step
         if self.step and (self.best is None or loss < self.best[1]):
             self.best = [self.step, loss]
-            if self.accelerator.is_main_process:
+            if self.main:
                 self.model.save_checkpoint(self.folder/'best_model', dict(step=self.step))
         if self.step * _PICTURES // self.total > self.pictured: self._draw_pictures()
     self.accelerator.log({f'fixed/{split}': losses.loss() for split, losses in found.items()}, step=self.step)
@@ -252,7 +279,7 @@ def _draw_pictures(self:ControlNetTrainer):
     "Edits of a few held-out scenes: source, and A at alpha 0.5, 1 and 3."
     self.pictured = self.step * _PICTURES // self.total
     scenes = usable_scenes(_some_samples(self.val_dataloader, 3)) if self.val_dataloader else []
-    if not scenes or not self.accelerator.is_main_process: return
+    if not scenes or not self.main: return
     orders = edit_orders(scenes, (.5, 1., 3.), False, self.seed)
     edits = control_edits(self.model, scenes, orders, self.use_options, self.seed)
     rows = [np.hstack([scene['image'], *(p for (j, _, _), p in zip(orders, edits) if j == i)])
@@ -264,7 +291,7 @@ def _write_progress(self:ControlNetTrainer):
     "Write held_out.csv, and keep it as a table."
     import pandas as pd
     self.progress_frame = pd.DataFrame(self.progress_rows, columns=['step', 'split', 'control', 'level', 'loss'])
-    write_table(self.progress_frame, self.folder/'held_out.csv')
+    if self.main: write_table(self.progress_frame, self.folder/'held_out.csv')
 
 # %% ../nbs/11_training.ipynb #186d7541
 def photometric_edit(
@@ -383,18 +410,17 @@ def _judge(self:ControlNetTrainer):
     "Load the best model, test it, and write its card."
     best, use = self.folder/'best_model', None
     self.model.load_checkpoint(best)
-    if self.val_dataloader is None: return self._result()
+    if self.val_dataloader is None or not self.main: return self._result()
     held_out = held_out_loss(self.model, _some_batches(self.val_dataloader, _JUDGED), self.seed, texts=self.texts)
     samples = _some_samples(self.val_dataloader, self.use_scenes)
     if usable_scenes(samples):
         use = control_use_table(self.model, samples, options=self.use_options, seed=self.seed)
-    if self.accelerator.is_main_process:
-        said = f'{use.uses["ControlNet"].words()}\n\n{use.markdown()}' if use else 'Not tested.'
-        text = _CARD.format(base=Path(self.model.name).name, layout=self.model.layout, steps=self.step,
-                            best=self.best[0], held_out=held_out.words(), use=said)
-        self.model.save_checkpoint(best, dict(
-            text=text, step=self.best[0], perceptual=self.criterion.perceptual.name, held_out=held_out.to_dict(),
-            control_use=use and use.to_dict()))
+    said = f'{use.uses["ControlNet"].words()}\n\n{use.markdown()}' if use else 'Not tested.'
+    text = _CARD.format(base=Path(self.model.name).name, layout=self.model.layout, steps=self.step,
+                        best=self.best[0], held_out=held_out.words(), use=said)
+    self.model.save_checkpoint(best, dict(
+        text=text, step=self.best[0], perceptual=self.criterion.perceptual.name, held_out=held_out.to_dict(),
+        control_use=use and use.to_dict()))
     return self._result(held_out=held_out, control_use=use)
 
 # %% ../nbs/11_training.ipynb #389d67e6
@@ -415,11 +441,11 @@ def _gradient_checkpointing(model, on):
 def _start(self:ControlNetTrainer, resume):
     "Everything that a run needs, fresh or from the last checkpoint."
     self.folder.mkdir(parents=True, exist_ok=True)
-    recover_folder(self.folder/'best_model')
+    if self.main: recover_folder(self.folder/'best_model')
     _gradient_checkpointing(self.model, self.settings.gradient_checkpointing)
     self.model.controlnet.train()
     self.parameters = [p for p in self.model.trainable_parameters() if p.requires_grad]
-    kind = torch.optim.AdamW
+    kind = functools.partial(torch.optim.AdamW, fused=self.model.device.type in ('cpu', 'cuda')) # one kernel for all weights
     if self.settings.optimizer == 'adamw8bit':
         try: from bitsandbytes.optim import AdamW8bit as kind
         except ImportError:
@@ -430,11 +456,11 @@ def _start(self:ControlNetTrainer, resume):
     self.step, self.best, self.progress_rows = 0, None, []
     latest = self._folders()[-1:] if resume else []
     if latest: self._load(latest[0])
-    elif self.accelerator.is_main_process:
+    elif self.main:
         for path in [*self._folders(), self.folder/'best_model', self.folder/'pictures']:
             shutil.rmtree(path, ignore_errors=True)
     self.accelerator.wait_for_everyone()
-    self.log, self.pictured = _Log(self.folder/'log.csv', self.step), self.step * _PICTURES // self.total
+    self.log, self.pictured = _Log(self.folder/'log.csv', self.step, self.main), self.step * _PICTURES // self.total
     if self.accelerator.log_with: self.accelerator.init_trackers('tensorboard')
     self.fixed, self.validation = _some_batches(self.train_dataloader, 16), []
     if self.val_dataloader is not None:
@@ -446,9 +472,9 @@ def _run(self:ControlNetTrainer, last):
     "Steps until `last`, with checkpoints: every checkpoint_steps, at the end, and after epochs of 50 steps or more."
     from tqdm.auto import tqdm
     if self.step == 0: self._evaluate()
-    batches, epoch = self._batches(self.step * self.stride), len(self.train_dataloader) / self.stride
+    batches, epoch = self._batches(self.step), len(self.train_dataloader.dataset) / self.scenes
     several = math.ceil(50 / epoch) * epoch # steps of as many epochs as it takes to make 50
-    quiet = not (self.progress and self.accelerator.is_main_process) or None
+    quiet = not (self.progress and self.main) or None
     with tqdm(total=self.total, initial=self.step, desc='training', unit='step', disable=quiet) as bar:
         while self.step < last:
             self.log.add(self.step + 1, *self._one_step(batches))
@@ -503,6 +529,7 @@ def _training_model(settings, device=None):
     "The model that the settings name, ready to be trained."
     m, t = settings.model, settings.training
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if device.type == 'cuda' and device.index is None: device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
     layout = m.controlnet.control_layout
     config = dict(base_channels=m.controlnet.base_channels, checkpoint=m.controlnet.checkpoint or None)
     config |= dict(control_channels=m.controlnet.control_channels) if layout == 'auto' else dict(layout=layout)
@@ -535,6 +562,16 @@ def _training_data(valid_scenes_file, model, settings, folder, progress=True):
     data.train_dataset, data.val_dataset = cached(data.train_dataset), cached(data.val_dataset)
     return data
 
+# %% ../nbs/11_training.ipynb #9059c866
+@contextlib.contextmanager
+def _main_first(device):
+    "Of several processes the main one does this first; the others then find what it has written."
+    from accelerate import PartialState
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1: yield
+    else: # encoding a study may take hours, and waiting for it is no fault
+        if PartialState._shared_state and not torch.distributed.is_initialized(): PartialState._reset_state()
+        with PartialState(cpu=device.type == 'cpu', timeout=timedelta(days=7)).main_process_first(): yield
+
 # %% ../nbs/11_training.ipynb #0ad0e018
 def train(
     study, # project folder, `Project`, or its valid_scenes.csv
@@ -555,7 +592,7 @@ def train(
     if not table.is_file(): raise AkvError(f'{table}: no table of valid scenes; run `akv validate` first')
     folder = Path(output_dir or project.training)
     model = _training_model(settings, device)
-    data = _training_data(table, model, settings, folder, progress)
+    with _main_first(model.device): data = _training_data(table, model, settings, folder, progress)
     t, e = settings.training, settings.editing.controlnet
     options = {name: getattr(e, name) for name in (
         'strength', 'num_inference_steps', 'guidance_scale', 'control_scale', 'control_guidance')}

@@ -26,6 +26,7 @@ class Draw:
     u:torch.Tensor # [B] in [0, 1]: what the noisy latents are made from; 0: the source, 1: the wanted picture
     keep_control:torch.Tensor # [B] bool; False: an empty control
     keep_prompt:torch.Tensor # [B] bool; False: an empty prompt
+    place:torch.Tensor # [B, 2] in [0, 1]: which window of the picture is decoded
 
     def to(self, device)->'Draw': # the same numbers, on a device
         return Draw(*(value.to(device) for value in vars(self).values()))
@@ -38,13 +39,15 @@ def draw(
     source_mix:float=.5, # probability that u is drawn, below 1
     control_dropout:float=.1, # probability of an empty control
     prompt_dropout:float=.1, # probability of an empty prompt
+    first:int=0, # number of the first sample in the step
 )->Draw:
-    "Everything random in a step, from its key alone."
-    generator, B = generator_for(*key), shape[0]
-    noise = torch.randn(tuple(shape), generator=generator)
-    t = torch.randint(0, steps, (B,), generator=generator)
-    mix, u, control, prompt = torch.rand(4, B, generator=generator)
-    return Draw(noise, t, torch.where(mix < source_mix, u, 1.), control >= control_dropout, prompt >= prompt_dropout)
+    "Everything random in a step, of each sample from the key and its number alone."
+    generators = [generator_for(*key, first + i) for i in range(shape[0])]
+    noise = torch.stack([torch.randn(tuple(shape[1:]), generator=g) for g in generators])
+    t = torch.cat([torch.randint(0, steps, (1,), generator=g) for g in generators])
+    mix, u, control, prompt, *place = torch.stack([torch.rand(6, generator=g) for g in generators], 1)
+    return Draw(noise, t, torch.where(mix < source_mix, u, 1.), control >= control_dropout, prompt >= prompt_dropout,
+                torch.stack(place, 1))
 
 # %% ../../nbs/diffusion/10_loops.ipynb #11cc17f2
 def training_pair(

@@ -69,7 +69,7 @@ def _start_controlnet(parts, config, fresh):
     beside = parts.folder and parts.folder/'controlnet'
     if not fresh and beside and (beside/'config.json').exists():
         if read_json(beside/'config.json')['conditioning_channels'] == config['control_channels']:
-            with quiet_loading(): return diffusers.ControlNetModel.from_pretrained(beside, dtype=torch.float32, use_safetensors=True)
+            with quiet_loading(): return diffusers.ControlNetModel.from_pretrained(beside, dtype=torch.float32)
         notice(f"{parts.name}: its ControlNet does not read {config['control_channels']} channels; a fresh one is made")
     return fresh_controlnet(parts, config['control_channels'], config['base_channels'])
 
@@ -100,6 +100,7 @@ class ControlledDiffusion:
         self.vae, self.unet = parts.vae.to(**placed), parts.unet.to(**placed)
         self.text_encoder = parts.text_encoder.to(self.device)
         self.controlnet, self.lora_rank = _start_controlnet(parts, config, fresh).to(**placed).eval(), 0
+        self.texts = None, {} # the text encoder, and its states by prompt
         if lora_rank: self.add_lora(lora_rank)
 
     def __repr__(self):
@@ -194,10 +195,32 @@ def decode_latents(self:ControlledDiffusion,
 def encode_prompt(self:ControlledDiffusion,
     prompts, # list of str
 ): # [B, T, D] float32
-    "Prompts as the text encoder's states; what is longer than its window is cut off."
-    tokens = self.tokenizer(list(prompts), padding='max_length', max_length=self.tokenizer.model_max_length,
-                            truncation=True, return_tensors='pt').input_ids
-    return self.text_encoder(tokens.to(self.device))[0].float()
+    "Prompts as the text encoder's states, each encoded once, by itself; what is longer than its window is cut off."
+    if self.texts[0] is not self.text_encoder or len(self.texts[1]) > 256: self.texts = self.text_encoder, {}
+    known = self.texts[1]
+    for prompt in set(prompts) - set(known):
+        tokens = self.tokenizer([prompt], padding='max_length', max_length=self.tokenizer.model_max_length,
+                                truncation=True, return_tensors='pt').input_ids
+        known[prompt] = self.text_encoder(tokens.to(self.device))[0][0].float()
+    return torch.stack([known[prompt] for prompt in prompts])
+
+# %% ../../nbs/diffusion/06_networks.ipynb #f924585d
+@patch
+def run_network(self:ControlledDiffusion,
+    net,    # `controlnet` or `unet`
+    *args, **options
+):
+    "A network's answer, compiled where that is asked for and can be done."
+    try:
+        if self.compile and net._compiled_call_impl is None: # where torch's Module.compile keeps what it makes
+            net.compile(backend='inductor' if self.compile is True else self.compile)
+        return net(*args, **options)
+    except Exception as error:
+        if not (self.compile and type(error).__module__.startswith(('torch._dynamo', 'torch._inductor'))): raise
+        notice(f'{type(net).__name__} cannot be compiled here ({str(error).splitlines()[0]}); it goes on without')
+        self.compile = False
+        for each in (self.controlnet, self.unet): each._compiled_call_impl = None
+        return net(*args, **options)
 
 # %% ../../nbs/diffusion/06_networks.ipynb #addefda9
 @patch
@@ -210,9 +233,6 @@ def predict(self:ControlledDiffusion,
     use_control=True, # False: the UNet alone
 ): # noise or velocity, as `prediction_type` says, [B, 4, h, w] float32
     "Predict from noisy latents; gradients reach ControlNet and LoRA. Raises `AkvError` for sizes that do not fit."
-    for net in (self.controlnet, self.unet):
-        if self.compile and net._compiled_call_impl is None: # where torch's Module.compile keeps what it makes
-            net.compile(backend='inductor' if self.compile is True else self.compile)
     z_t, text = z_t.to(self.device), text.to(self.device)
     t, extra = torch.as_tensor(t, device=self.device).expand(len(z_t)), {}
     if use_control:
@@ -221,11 +241,12 @@ def predict(self:ControlledDiffusion,
         if found is None or tuple(found) != wanted:
             raise AkvError(f"control tensor is {found and tuple(found)}; for these latents it must be {wanted}")
         with self.precision():
-            down, mid = self.controlnet(z_t.float(), t, text.float(), control.to(self.device, torch.float32),
-                                        conditioning_scale=control_scale, return_dict=False)
+            down, mid = self.run_network(
+                self.controlnet, z_t.float(), t, text.float(), control.to(self.device, torch.float32),
+                conditioning_scale=control_scale, return_dict=False)
         extra = dict(down_block_additional_residuals=[d.to(self.dtype) for d in down],
                      mid_block_additional_residual=mid.to(self.dtype))
     # frozen weights in half precision need no autocast: a trainer's would only take some steps through float32
     half = self.dtype != torch.float32 and self.device.type != 'meta'
     with torch.autocast(self.device.type, enabled=False) if half else contextlib.nullcontext():
-        return self.unet(z_t.to(self.dtype), t, text.to(self.dtype), return_dict=False, **extra)[0].float()
+        return self.run_network(self.unet, z_t.to(self.dtype), t, text.to(self.dtype), return_dict=False, **extra)[0].float()

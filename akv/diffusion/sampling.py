@@ -6,7 +6,7 @@
 __all__ = ['make_scheduler', 'start_steps', 'denoise', 'guided_prediction', 'CrossFrameAttention', 'cross_frame']
 
 # %% ../../nbs/diffusion/08_sampling.ipynb #aee29ba6
-import contextlib
+import contextlib, inspect
 import diffusers
 import torch
 from ..study.files import AkvError
@@ -14,10 +14,11 @@ from ..study.files import AkvError
 # %% ../../nbs/diffusion/08_sampling.ipynb #420870ab
 def make_scheduler(
     noise_scheduler, # the one of training
-    name='unipc',    # unipc or dpm
+    name='unipc',    # unipc, dpm, ddim or lcm
 ): # diffusers scheduler
-    "A fast solver for the same noise. Raises `AkvError` for an unknown name."
-    solvers = dict(unipc=diffusers.UniPCMultistepScheduler, dpm=diffusers.DPMSolverMultistepScheduler)
+    "A solver for the same noise. Raises `AkvError` for an unknown name."
+    solvers = dict(unipc=diffusers.UniPCMultistepScheduler, dpm=diffusers.DPMSolverMultistepScheduler,
+                   ddim=diffusers.DDIMScheduler, lcm=diffusers.LCMScheduler)
     if name not in solvers: raise AkvError(f"scheduler is {name!r}; it must be {' or '.join(solvers)}")
     return solvers[name].from_config(noise_scheduler.config)
 
@@ -34,7 +35,7 @@ def start_steps(
     if left < 1: raise AkvError(f"strength {strength} of {num_inference_steps} steps leaves none; raise one of them")
     scheduler.set_timesteps(num_inference_steps)
     first = (num_inference_steps - left) * scheduler.order
-    scheduler.set_begin_index(first)
+    if hasattr(scheduler, 'set_begin_index'): scheduler.set_begin_index(first) # the others look each step up
     return scheduler.timesteps[first:]
 
 # %% ../../nbs/diffusion/08_sampling.ipynb #bd73000a
@@ -47,11 +48,14 @@ def denoise(
     scheduler,     # from `make_scheduler`
     timesteps,     # from `start_steps`
     strength=1.,   # at 1 it starts from pure noise
+    generators=None, # [B] torch generators on the CPU, for a solver that adds noise at every step
 ): # latents [B, 4, h, w]
     "Noise the source and denoise it again; outside the mask the noised source is put back after every step."
     z = noise * scheduler.init_noise_sigma if strength == 1 else scheduler.add_noise(z_0, noise, timesteps[:1])
+    takes = inspect.signature(scheduler.step).parameters
+    fresh = dict(generator=generators) if generators is not None and 'generator' in takes else {}
     for i, t in enumerate(timesteps):
-        z = scheduler.step(predict(z, t), t, z, return_dict=False)[0]
+        z = scheduler.step(predict(z, t), t, z, return_dict=False, **fresh)[0]
         outside = z_0 if i + 1 == len(timesteps) else scheduler.add_noise(z_0, noise, timesteps[i + 1:i + 2])
         z = inside * z + (1 - inside) * outside
     return z
