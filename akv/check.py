@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'FLAGGED', 'VERDICTS', 'AREA_COLUMNS', 'PEOPLE', 'SIMULATED', 'check_columns', 'areas_of',
-           'read_area_shares', 'check_people', 'manipulation_check', 'read_check', 'checked_videos', 'forget_checked']
+           'read_area_shares', 'check_people', 'manipulation_check', 'read_check', 'checked_videos', 'forget_checked',
+           'take_checked']
 
 # %% ../nbs/14_check.ipynb #72a919b2
 import functools, io
@@ -492,3 +493,20 @@ def forget_checked(
     if video_id not in checked_videos(project): return
     check = read_table(project.manipulation_check, ('video_id',))
     write_table(check[check['video_id'] != video_id], project.manipulation_check)
+
+# %% ../nbs/14_check.ipynb #9c407029
+def take_checked(
+    project:Project,
+    parts, # [Project] whose tables have rows of other videos each
+)->None:
+    "Take over the rows of parts of a run, in place of what the tables have of these videos. Raises `TableError` where a file is damaged."
+    for name, needed in dict(manipulation_check=('video_id', 'scene_number', 'variant', 'status'), area_shares=AREA_COLUMNS[:6]).items():
+        checked = [part for part in parts if part.manipulation_check.is_file()]
+        tables = [read_table(path, needed) for part in checked if (path := getattr(part, name)).is_file()]
+        if not checked or not tables and name == 'manipulation_check': continue
+        videos = {v for part in checked for v in read_table(part.manipulation_check, ('video_id',))['video_id']}
+        columns = list(dict.fromkeys(c for table in tables for c in table.columns)) or list(AREA_COLUMNS)
+        table = pd.concat([t.reindex(columns=columns, fill_value='') for t in tables]) if tables else pd.DataFrame(columns=columns)
+        if name == 'area_shares': _write_area_shares(project, table, videos, bool(tables), columns); continue
+        write_table(_with_people(project, _with_others(project.manipulation_check, table, videos, [c for c in columns if c not in (*PEOPLE, SIMULATED)])),
+                    project.manipulation_check)

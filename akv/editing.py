@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDITORS', 'diffusion_model', 'make_editor', 'WorkUnit', 'measured_frames', 'SceneEdit', 'plan_units', 'judge',
-           'run_unit', 'side_by_side', 'edit_scenes', 'edits_made']
+           'run_unit', 'side_by_side', 'missing_units', 'run_units', 'edit_scenes', 'edits_made']
 
 # %% ../nbs/12_editing.ipynb #bb147159
 import functools, json, shutil
@@ -383,6 +383,39 @@ def lay_out(self:SceneEdit):
         if not image.exists(): save_image(self.apply(i, self.source.frames([i])[i]), image)
     link_or_copy(image, project.edited_scene(*where))
 
+# %% ../nbs/12_editing.ipynb #d83e2347
+def missing_units(
+    project:Project,
+    units, # [WorkUnit], a placebo after its boost
+)->list: # [[WorkUnit]], a list for each scene of which something is missing
+    "The units that have not been made, by scene."
+    scenes = {}
+    for u in units:
+        if not (u.folder(project)/'edit.json').exists(): scenes.setdefault((u.video_id, u.scene_number), []).append(u)
+    return list(scenes.values())
+
+def _make_scene(project, settings, units):
+    for unit in units: run_unit(project, unit, settings)
+    return len(units)
+
+def run_units(
+    project:Project,
+    units, # [WorkUnit], a placebo after its boost
+    settings:Settings, # those they were planned with
+    engine=None, # function of (work, jobs) that yields what each job gave; None: threads, or diffusion's one model scene by scene
+    progress:bool=True, # show a bar
+)->int: # how many were made
+    "Make the units that are missing. Raises as `run_unit` does."
+    from tqdm.auto import tqdm
+    scenes = missing_units(project, units)
+    if not scenes: return 0
+    engine = engine or (side_by_side if make_editor(settings, project).exact else map)
+    todo, made = sum(map(len, scenes)), 0
+    with tqdm(total=todo, desc='editing scenes', unit='edit', disable=not progress) as bar:
+        for n in engine(functools.partial(_make_scene, project, settings), scenes):
+            bar.update(n); made += n
+    return made
+
 # %% ../nbs/12_editing.ipynb #da490bc5
 def edit_scenes(
     project:Project,
@@ -391,7 +424,6 @@ def edit_scenes(
     progress:bool=True, # show a bar
 )->tuple: # (units, edits), from `plan_units`
     "Edit every scene of every variant; a second call does nothing. Raises as `plan_units` and `run_unit` do."
-    from tqdm.auto import tqdm
     settings = settings or Settings()
     editor = make_editor(settings, project)      # loaded once, before the threads ask for it
     units, edits = plan_units(project, settings, video_ids)
@@ -399,18 +431,7 @@ def edit_scenes(
     elif project.units_jsonl.exists() and 'attention_guidance' in project.units_jsonl.read_text(encoding='utf-8'):
         notice('edits of an earlier version did not follow the target heatmaps on disk; they are made anew')
     _write_units(project, units, edits)
-    scenes = {}                                  # one after the other within a scene: a placebo needs its boost
-    for h, u in units.items():
-        if (u.folder(project)/'edit.json').exists(): continue
-        scenes.setdefault((u.video_id, u.scene_number), []).append(u)
-    todo = sum(map(len, scenes.values()))
-    with tqdm(total=todo, desc='editing scenes', unit='edit', disable=not progress or not todo) as bar:
-        def work(units):
-            for unit in units:
-                run_unit(project, unit, settings)
-                bar.update()
-        # diffusion, with its one model, works on one scene at a time
-        for _ in side_by_side(work, list(scenes.values())) if editor.exact else map(work, scenes.values()): pass
+    run_units(project, units.values(), settings, progress=progress)
     for edit in edits: edit.lay_out()
     planned = {project.edit_folder(e.variant, e.video_id, e.scene_number) for e in edits}
     for folder in {p for parent in {p.parent for p in planned} for p in parent.glob('Scene-*')} - planned:
@@ -418,7 +439,7 @@ def edit_scenes(
         project.edited_scene(variant, video_id, n).unlink(missing_ok=True) # of a scene that was rejected, say
         shutil.rmtree(folder)
     model = f'{editor.name}, models {editor.model_hash[:12]}'
-    write_provenance(project.outputs/'edited_scenes', 'data and outputs/variants', model, settings.editing.model_dump())
+    if not project.apart: write_provenance(project.outputs/'edited_scenes', 'data and outputs/variants', model, settings.editing.model_dump())
     return units, edits
 
 def _write_units(project, units, edits):

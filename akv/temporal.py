@@ -104,12 +104,12 @@ def assemble_videos(
                        + '\n  '.join(commands) + '\nand then `akv assemble` again')
     key = content_hash(source, [[t.start, t.stop, t.parts] for t in takes], vars(encoding), how)
     paths, cache = {variant: project.video(video_id, variant) for variant in VARIANTS}, StageCache(project)
-    if cache.is_done('videos', video_id, key): return paths
-    scratch = project.outputs/'.segments'/video_id
-    write_videos(source, paths, takes, encoding, scratch, content_hash(source, how), progress)
+    if not cache.is_done('videos', video_id, key):
+        scratch = project.outputs/'.segments'/video_id
+        write_videos(source, paths, takes, encoding, scratch, content_hash(source, how), progress)
+        cache.mark('videos', video_id, key, paths.values())
     made_from = 'outputs/edited_scenes and the source videos'
-    write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
-    cache.mark('videos', video_id, key, paths.values())
+    if not project.apart: write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
     return paths
 
 # %% ../nbs/13_temporal.ipynb #70b1761d

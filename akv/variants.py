@@ -13,8 +13,8 @@ import numpy as np
 from .study.files import (link_or_copy, notice, read_json, read_table, SettingsError, TableError, write_json,
                              write_table)
 from .study.images import fit_heatmap, load_heatmap, load_mask, mask_like, save_heatmap, sixteen_bits
-from .study.project import (project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
-                               VARIANTS, write_provenance)
+from .study.project import (Project, project_of, read_scenes, resolve_path, safe_id, scene_name,
+                               VALID_SCENES_COLUMNS, VARIANTS, write_provenance)
 from .study.review import rejections
 from .alignment import (alignment_score, alpha_between, attention_proportion, ManipulationError,
                            modify_attention_heatmap, modify_placebo, placebo_region)
@@ -419,6 +419,7 @@ class VideoVariantGenerator:
         ramp_seconds=.25,       # length of the fade at a window edge inside a scene
         equal_exposure=False,   # early, middle and late of equal dose x time: cut to the same number of treated seconds
         on_person=False,        # the product is on people: then its placebo may be, too
+        project=None,           # whose scenes these are, wherever the table lies; None: the project in whose `data` it lies
     ):
         """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
         table that is missing, empty or wrong."""
@@ -433,8 +434,9 @@ class VideoVariantGenerator:
                              window_type=window_type, ramp_seconds=float(ramp_seconds),
                              equal_exposure=bool(equal_exposure), on_person=bool(on_person))
         vars(self).update(self.settings)
-        self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
-        self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)
+        self.project = project or project_of(valid_scenes_file)
+        self.valid_scenes = _reviewed(_valid_scenes(Path(valid_scenes_file)), self.project)
+        self.valid_scenes_file = Path(valid_scenes_file) if project is None else Project(project.root).valid_scenes_csv
         self.video_ids = list(self.valid_scenes['video_id'].unique())
 
     def scenes_of(self,
@@ -448,6 +450,7 @@ class VideoVariantGenerator:
     def create_all_variants_for_video(self,
         video_id,                       # as in valid_scenes.csv
         output_dir='outputs/variants',  # relative to the project folder, or absolute
+        manifest=True,                  # bring manifest.json up to date
     )->dict:                            # {variant: DataFrame of its scenes}, the content of the {variant}_scenes.csv
         """Write the heatmaps, tables and statistics of one video, and bring the manifest up to date.
 
@@ -457,7 +460,7 @@ class VideoVariantGenerator:
         unreadable file."""
         output_dir = self.project.resolve(output_dir)
         variants = _make_video(self, video_id, output_dir)
-        write_manifest(output_dir)
+        if manifest: write_manifest(output_dir)
         return variants
 
     def generate_variants_for_all_videos(self,
