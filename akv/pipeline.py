@@ -783,7 +783,7 @@ def run(
     made = bool(todo)
     if todo: chain.through(todo, (*BEFORE_EDITS, *EDITS, *AFTER_EDITS, 'finish'))
     if checked_videos(project):
-        with chain.timings.of('report', []):
+        with chain.timings.of('report', video_ids):
             made = make_report(project, chain.settings, chain.faults, timings=chain.timings.table() if timings and made else None)[1] or made
     good = [v for v in video_ids if v not in chain.faults]
     return RunResult(project, good, chain.faults, made, timings=_keep_timings(chain, 'timings.json') if timings else None)
