@@ -33,7 +33,8 @@ setup(
     package_data={lib_path: ['weights/*', 'weights/*/*', 'weights/*/*/*', 'static/*', 'demo/*', 'demo/*/*']},
     python_requires='>=' + settings['min_python'],
     install_requires=settings['requirements'].split(),
-    extras_require={'dev': settings['dev_requirements'].split(), 'disclosure': settings['disclosure_requirements'].split()},
+    extras_require={'dev': settings['dev_requirements'].split(), 'disclosure': settings['disclosure_requirements'].split(),
+                    'ray': settings['ray_requirements'].split()},
     entry_points={
         'console_scripts': settings['console_scripts'].split(),
         'nbdev': [f'{lib_path}={lib_path}._modidx:d'],

@@ -87,6 +87,18 @@ def test_the_sidebar_lists_every_page_once():
     assert not gone, f'nbs/sidebar.yml lists {gone}, which do not exist'
 
 
+def test_the_index_of_benchmarks_shows_what_the_benchmarks_found(monkeypatch):
+    "Its table is made from the stored outputs of the others; after a benchmark has run, run it again."
+    path = NBS / 'benchmarks' / 'index.ipynb'
+    cells = [cell for cell in json.loads(path.read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'code']
+    shown = next(''.join(out['data']['text/markdown']) for cell in cells for out in cell['outputs'] if 'text/markdown' in out.get('data', {}))
+    monkeypatch.chdir(path.parent)
+    names = {}
+    for cell in cells:
+        if 'nbdev_export' not in ''.join(cell['source']): exec(''.join(cell['source']), names)
+    assert names['page'].split() == shown.split()
+
+
 # what stands where in the sidebar: a newcomer's pages, the chain, the workshops as they use each other, the benchmarks
 PLACES = ['index.ipynb', 'tutorials', 'limits.ipynb', 'glossary.ipynb', 'chain', 'study', 'media', 'sources', 'diffusion',
           'editors', 'carry', 'evidence', 'ui', 'benchmarks']

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'FLAGGED', 'VERDICTS', 'AREA_COLUMNS', 'PEOPLE', 'SIMULATED', 'check_columns', 'areas_of',
            'read_area_shares', 'check_people', 'manipulation_check', 'Measured', 'measure_edits', 'write_check',
-           'read_check', 'checked_content', 'checked_videos', 'forget_checked']
+           'read_check', 'checked_content', 'checked_videos', 'forget_checked', 'take_checked']
 
 # %% ../nbs/14_check.ipynb #72a919b2
 import functools
@@ -515,14 +515,14 @@ def read_check(
     return check
 
 # %% ../nbs/14_check.ipynb #124b95e6
-@functools.lru_cache(maxsize=2)
-def _rows_at(root, *states): # {video id: hash}; {} where the tables cannot be read
+@functools.lru_cache(maxsize=8)
+def _rows_at(root, checked, areas, *states): # {video id: hash}; {} where the tables cannot be read
     project, rows = Project(root), {}
-    for path, needed in ((project.manipulation_check, ('video_id', 'scene_number', 'variant')), (project.area_shares, ('video_id',))):
+    for path, needed in ((checked, ('video_id', 'scene_number', 'variant')), (areas, ('video_id',))):
         if not path.is_file(): continue
         try:
             table = read_table(path, needed)
-            if path == project.manipulation_check:
+            if path == checked:
                 if not _with_people(project, table.copy()).equals(table): return {}
                 table = table.drop(columns=[*PEOPLE, SIMULATED], errors='ignore')
         except (TableError, ValueError): return {}
@@ -537,7 +537,7 @@ def checked_content(
     "Hash of what the manipulation check and the shares of areas say of a video."
     files = project.manipulation_check, project.area_shares, *(project.outputs/f'people_doses.{kind}' for kind in ('csv', 'json'))
     states = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) if path.is_file() and (s := path.stat()) else None for path in files]
-    return _rows_at(project.root.absolute(), *states).get(video_id, '')
+    return _rows_at(*(path.absolute() for path in (project.root, *files[:2])), *states).get(video_id, '')
 
 # %% ../nbs/14_check.ipynb #c89fd5a1
 def checked_videos(project:Project)->list: # ids
@@ -561,3 +561,20 @@ def forget_checked(
     if video_id not in checked_videos(project): return
     check = read_table(project.manipulation_check, ('video_id',))
     write_table(check[check['video_id'] != video_id], project.manipulation_check)
+
+# %% ../nbs/14_check.ipynb #9c407029
+def take_checked(
+    project:Project,
+    parts, # [Project] whose tables have rows of other videos each
+)->None:
+    "Take over the rows of parts of a run, in place of what the tables have of these videos. Raises `TableError` where a file is damaged."
+    for name, needed in dict(manipulation_check=('video_id', 'scene_number', 'variant', 'status'), area_shares=AREA_COLUMNS[:6]).items():
+        checked = [part for part in parts if part.manipulation_check.is_file()]
+        tables = [read_table(path, needed) for part in checked if (path := getattr(part, name)).is_file()]
+        if not checked or not tables and name == 'manipulation_check': continue
+        videos = {v for part in checked for v in read_table(part.manipulation_check, ('video_id',))['video_id']}
+        columns = list(dict.fromkeys(c for table in tables for c in table.columns)) or list(AREA_COLUMNS)
+        table = pd.concat([t.reindex(columns=columns, fill_value='') for t in tables]) if tables else pd.DataFrame(columns=columns)
+        if name == 'area_shares': _write_area_shares(project, table, videos, bool(tables), columns); continue
+        write_table(_with_people(project, _with_others(project.manipulation_check, table, videos, [c for c in columns if c not in (*PEOPLE, SIMULATED)])),
+                    project.manipulation_check)

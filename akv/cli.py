@@ -271,7 +271,9 @@ def _inputs(args):
 def _outcome(result):
     "Say what came of a run; the exit code."
     project = result.project
-    if result.videos:
+    if result.shard:
+        print(f"shard {result.shard}: {', '.join(result.videos) or 'no video'} done; when all shards are, the same command without --shard links and reports")
+    elif result.videos:
         print(_dose_lines(result.doses()))
         if to_mend := result.to_mend(): print('\nto mend:', *to_mend, sep='\n  ')
         videos = [path for video_id in result.videos for path in project.videos.glob(f"{glob.escape(video_id)}_*.mp4")]
@@ -280,6 +282,7 @@ def _outcome(result):
         print('\n' + '\n'.join(f"{what:<8}{path}" for what, path in places))
         if not result.made: print("\nNothing was to be done: all of this is up to date.")
         print()
+    if result.timings: print(result.timings, '\n')
     good, bad = len(result.videos), len(result.faults)
     if good and bad: print(f"{good} of {good + bad} videos came through; these did not:\n", file=sys.stderr)
     return _tell_faults(result.faults)
@@ -289,15 +292,18 @@ def _outcome(result):
           'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model',
           'attention', 'colour_map', 'attention_source', *GAZE, 'ratings', 'rater_model', 'adapter', 'attention_model',
           'witnesses', 'editor', 'diffusion_model',
-          'settings', 'id', 'output', model='diffusion_model')
+          'settings', 'id', 'timings', 'shard', 'ray', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
     variants, measure them, and write the report.
 
     What is done already is not done again: call it a second time after a stop, a correction, or a change of the
-    settings. If something is wrong with one clip, the others go on, and the end of the output says what it was."""
+    settings. If something is wrong with one clip, the others go on, and the end of the output says what it was.
+
+    A large study is done in parts: `akv run ... --shard 3/64` in a job array, then the same without --shard; or with --ray by
+    the workers of this machine or of a cluster. The files are the same, byte by byte."""
     return _outcome(run(args.videos, args.keyword, args.output, settings=_settings(args), ids=args.id, progress=_bars(),
-                        **_inputs(args)))
+                        timings=args.timings, shard=args.shard, ray=args.ray, **_inputs(args)))
 
 @_command('the same on the two ads that come with akv', 'akv demo --output akv-demo',
           'attention_model', 'witnesses', 'editor', 'diffusion_model', 'demo', model='diffusion_model')

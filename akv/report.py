@@ -360,8 +360,16 @@ def _shortfalls(project, check, faults):
     shown = ''.join(f"<h3>{title}</h3>{_html_table(rows, columns)}" for title, columns, rows in parts if rows)
     return shown or '<p>Nothing: every scene of every video was used, and every dose was delivered.</p>'
 
+# %% ../nbs/18_report.ipynb #c3ee0edc
+def _timings_html(timings):
+    "The table of seconds, from `akv.pipeline.Timings`; '' without."
+    if timings is None or not len(timings): return ''
+    rows = [[escape(row.stage), row.videos, row.scenes, f'{row.seconds:.1f}', f'{row.cpu_seconds:.1f}',
+             f'{row.seconds_a_scene:.2f}', f'{row.share:.0%}'] for row in timings.itertuples()]
+    return '<h3>Where the time went</h3>' + _html_table(rows, ['stage', 'videos', 'scenes', 'seconds', 'processor seconds', 'seconds a scene', 'share'])
+
 # %% ../nbs/18_report.ipynb #854cddf8
-def _page(project, settings, check, faults):
+def _page(project, settings, check, faults, timings=None):
     "The whole page."
     ids, pairs, e, d = check['video_id'].unique(), settings.video.check_pairs, settings.experiments, settings.editing
     height = 300 if len(ids) <= 4 else 200 if len(ids) <= 12 else 120   # of the frames: many ads still fit into a mail
@@ -382,7 +390,7 @@ def _page(project, settings, check, faults):
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
         ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)) + experiment_html(project),
         measured="what people's own looking says of them stands above" if people and SIMULATED not in check else 'no people have seen these edits',
-        faults=_shortfalls(project, check, faults), window='scenes' if e.window_type == 'thirds' else 'time',
+        faults=_shortfalls(project, check, faults) + _timings_html(timings), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
         feather=100*d.feather, pairs='all pairs' if not pairs else 'a pair' if pairs == 1 else f'up to {pairs} pairs',
         stand_in=stand_in, facts=_html_table(facts, ['', '']), settings=escape(chosen)) + '\n'
@@ -392,6 +400,7 @@ def make_report(
     settings=None,  # Settings, or None: the project's own
     faults=None,    # {id: text} of videos that did not come through
     again=False,    # write it even where nothing has changed
+    timings=None,   # DataFrame: where the time of the run went; the page is then written anew and has this table
 )->tuple:           # (path of report.html, whether it was written)
     "Write the page. Raises `TableError` where nothing was checked yet."
     settings, cache = settings or project_settings(project), StageCache(project)
@@ -405,7 +414,7 @@ def make_report(
                                      project.study_manifest, *sorted(analysis_folder(project).rglob('*'))) if path.is_file()]
     areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
     key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
-    if not again and cache.is_done('report', 'report', key): return project.report, False
-    write_text(project.report, _page(project, settings, check, faults))
+    if not again and timings is None and cache.is_done('report', 'report', key): return project.report, False
+    write_text(project.report, _page(project, settings, check, faults, timings))
     cache.mark('report', 'report', key, [project.report])
     return project.report, True

@@ -108,7 +108,7 @@ def assemble_videos(
                        {unit: hashes.of(path) for unit, path in units.items()})
     paths, cache = {variant: project.video(video_id, variant) for variant in VARIANTS}, StageCache(project)
     made_from = 'outputs/edited_scenes and the source videos'
-    write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
+    if not project.apart: write_provenance(project.outputs/'videos', made_from, how.get('method'), vars(encoding))
     if cache.is_done('videos', video_id, key): return paths
     scratch = project.outputs/'.segments'/video_id
     write_videos(source, paths, takes, encoding, scratch, content_hash(source, how), progress)

@@ -238,6 +238,7 @@ def _strays(project, videos, keywords, findings):
 def validate(
     project:Project|str|Path,  # the study, or its folder
     max_pixels:int=None,       # refuse larger images; None: 64 million
+    video_ids=None,            # look at these videos only; None: all
 )->ValidationResult:           # what is complete, what is not, and why
     """Check every scene of a study. Nothing is written; no fault in the data raises but one.
 
@@ -249,7 +250,8 @@ def validate(
     except TableError as error: keywords, no_keyword = {}, f"no keyword: {str(error).removeprefix(f'{project.root}/')}"
     rejected, videos = rejections(project), _videos(project, findings)
     if videos: no_keyword = _strays(project, videos, keywords, findings) or no_keyword
-    for video_id in tqdm(videos, desc="validating", unit="video", disable=len(videos) < 10 or None):
+    asked = videos if video_ids is None else [video_id for video_id in videos if video_id in video_ids]
+    for video_id in tqdm(asked, desc="validating", unit="video", disable=len(asked) < 10 or None):
         keyword, since, scenes = keywords.get(video_id), findings.lengths(), 0
         try: scenes = _validate_video(project, video_id, keyword, no_keyword, rejected, max_pixels, findings)
         except OSError as error:
@@ -265,10 +267,11 @@ def validate(
 def write_valid_scenes(
     project:Project|str|Path,  # the study, or its folder
     max_pixels:int=None,       # refuse larger images; None: 64 million
+    video_ids=None,            # as for `validate`; the tables then have these videos alone
 )->ValidationResult:           # what `validate` found
     "Validate and write `data/valid_scenes.csv` and `data/left_out.csv`. Raises `OSError` where they cannot be written."
     project = project if isinstance(project, Project) else Project(project)
-    result = validate(project, max_pixels)
+    result = validate(project, max_pixels, video_ids)
     tables = write_table(result.valid, project.valid_scenes_csv), write_table(result.left_out, project.left_out_csv)
-    StageCache(project).mark("validate", "tables", "", tables)
+    if not project.apart: StageCache(project).mark("validate", "tables", "", tables)
     return result

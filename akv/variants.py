@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_windows', 'treated_maps', 'variant_statistics',
-           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'videos_with_variants',
-           'VideoVariantGenerator']
+           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'list_variants',
+           'videos_with_variants', 'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from .study.files import (notice, read_derived, read_table, remembered, SettingsError, TableError, write_files, write_json,
                              write_table)
 from .study.images import fit_heatmap, heatmap_files, load_heatmap, load_mask, mask_like, sixteen_bits
-from .study.project import (project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
+from .study.project import (Project, project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
                                VARIANTS, write_provenance)
 from .study.review import rejections
 from .alignment import (alpha_between, ManipulationError, modify_attention_heatmap, modify_placebo, placebo_region,
@@ -419,11 +419,14 @@ class VariantsManifest(BaseModel):
 # %% ../nbs/07_variants.ipynb #b65e3123
 def write_manifest(
     output_dir, # the folder of the variants, with one folder per video
-)->Path: # manifest.json, rebuilt from the statistics.json of every video that is there
+    path=None, # of the manifest; None: manifest.json in that folder
+    video_ids=None, # those it is to list; None: every video whose statistics.json is there
+)->Path: # the manifest
     "Write `manifest.json`: each video with its keyword, each variant with its table, treated scenes and means."
-    videos = {}
-    for path in sorted(Path(output_dir).glob('*/statistics.json')):
-        if (statistics := read_derived(path, Statistics)) is None: continue      # its variants are made again
+    videos, folder = {}, Path(output_dir)
+    places = folder.glob('*/statistics.json') if video_ids is None else (folder/safe_id(v)/'statistics.json' for v in video_ids)
+    for place in sorted(p for p in places if p.is_file()):
+        if (statistics := read_derived(place, Statistics)) is None: continue     # its variants are made again
         video_id = statistics['video_id']
         kept = 'treated', 'mean_alignment', 'mean_attention_proportion'
         variants = {v: dict(table=f'{video_id}/{v}_scenes.csv') | {k: s[k] for k in kept}
@@ -432,7 +435,13 @@ def write_manifest(
                                 scenes=statistics['variants']['baseline']['scene_numbers'],
                                 window_type=statistics['windows']['type'],
                                 statistics=f'{video_id}/statistics.json', variants=variants)
-    return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
+    return write_json(path or folder/'manifest.json', dict(variants=list(VARIANTS), videos=videos))
+
+def list_variants(
+    project, # akv.study.project.Project
+)->Path: # its manifest
+    "Bring the manifest of a project's variants up to date; that of a part of a run has its own video alone."
+    return write_manifest(project.variants(), project.manifest, [project.video_id] if project.apart else None)
 
 # %% ../nbs/07_variants.ipynb #aad31d63
 @remembered
@@ -443,8 +452,7 @@ def videos_with_variants(
 )->dict:     # {video id: its entry in the manifest}; {} where no variants were made
     "The videos of the manifest. A manifest that is damaged or gone is put together again from the statistics of the videos."
     manifest = _manifest_at(project.manifest)
-    if manifest is None and any(project.variants().glob('*/statistics.json')):
-        manifest = _manifest_at(write_manifest(project.variants()))
+    if manifest is None and any(project.variants().glob('*/statistics.json')): manifest = _manifest_at(list_variants(project))
     return manifest['videos'] if manifest else {}
 
 # %% ../nbs/07_variants.ipynb #75694755
@@ -459,6 +467,7 @@ class VideoVariantGenerator:
         ramp_seconds=.25,       # length of the fade at a window edge inside a scene
         equal_exposure=False,   # early, middle and late of equal dose x time: cut to the same number of treated seconds
         on_person=False,        # the product is on people: then its placebo may be, too
+        project=None,           # whose scenes these are, wherever the table lies; None: the project in whose `data` it lies
     ):
         """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
         table that is missing, empty or wrong."""
@@ -473,8 +482,9 @@ class VideoVariantGenerator:
                              window_type=window_type, ramp_seconds=float(ramp_seconds),
                              equal_exposure=bool(equal_exposure), on_person=bool(on_person))
         vars(self).update(self.settings)
-        self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
-        self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)
+        self.project = project or project_of(valid_scenes_file)
+        self.valid_scenes = _reviewed(_valid_scenes(Path(valid_scenes_file)), self.project)
+        self.valid_scenes_file = Path(valid_scenes_file) if project is None else Project(project.root).valid_scenes_csv
         self.video_ids = list(self.valid_scenes['video_id'].unique())
         self._rows = self.valid_scenes.groupby('video_id').indices
 

@@ -69,7 +69,7 @@ def _start_controlnet(parts, config, fresh):
     beside = parts.folder and parts.folder/'controlnet'
     if not fresh and beside and (beside/'config.json').exists():
         if read_json(beside/'config.json')['conditioning_channels'] == config['control_channels']:
-            with quiet_loading(): return diffusers.ControlNetModel.from_pretrained(beside, dtype=torch.float32)
+            with quiet_loading(): return diffusers.ControlNetModel.from_pretrained(beside, dtype=torch.float32, use_safetensors=True)
         notice(f"{parts.name}: its ControlNet does not read {config['control_channels']} channels; a fresh one is made")
     return fresh_controlnet(parts, config['control_channels'], config['base_channels'])
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..study.files import AkvError, atomic_path, content_hash
+from ..study.threads import fixed_threads
 from .weights import ALEXNET_WEIGHTS, ATTENTION_WEIGHTS
 
 # %% ../../nbs/sources/02_models.ipynb #3bb024bf
@@ -415,7 +416,7 @@ def predict_attention(
     for group in same.values():
         for n in range(0, len(group), batch):
             some, part = group[n:n+batch], getattr(model, 'among', lambda which: model)(slice(n, n + batch))
-            with torch.inference_mode():
+            with torch.inference_mode(), fixed_threads():
                 p = full_density(part, to_tensor([pictures[i] for i in some], device), area, flips)
                 for i, A in zip(some, (p / p.amax((1, 2), keepdim=True)).cpu().numpy()): maps[i] = A
     return maps[0] if single else maps if len(same) > 1 else np.stack(maps)

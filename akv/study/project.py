@@ -229,6 +229,7 @@ class Project:
         root:str|Path=".",  # the study's folder
     ): self.root = Path(root)
     def __repr__(self): return f"{type(self).__name__}({str(self.root)!r})"
+    apart = None   # where a part of a run keeps its rows of the study's tables; None: these are the study's own
 
     data = _file("data", "Folder of what goes in.")
     keywords_csv = _file("data/keywords.csv", "The product of each ad: _id, keyword_list[0].")

@@ -31,6 +31,12 @@ OPTIONS = dict(
     dry_run=Option('--dry-run', action='store_true', help='remove nothing, and say what would be'),
     settings=Option('--settings', metavar='FILE',
                      help='settings, as `akv init` writes them; without, those of the project, else the defaults'),
+    # how it is run
+    timings=Option('--timings', action='store_true', help='tell at the end where the time went, stage by stage; also in outputs/timings.json and the report'),
+    shard=Option('--shard', metavar='I/N', help='do the I-th of N parts only, for job arrays: any number at a time, on machines that share the project folder; '
+                                                'a last run without it links and reports'),
+    ray=Option('--ray', metavar='ADDRESS', nargs='?', const='local', help="hand the work to Ray (pip install 'akv[ray]'): without an address on this machine, a worker a core; "
+                                                                          'auto, HOST:PORT or ray://HOST:PORT: a cluster whose machines share the project folder'),
     # where the product is
     keyword=Option('--keyword', '-k', metavar='WORD', action='append',
                     help='the product; once for all videos, or once for each in their order'),
