@@ -595,6 +595,8 @@ def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
         key = content_hash(_MASKS_VERSION, by, content, frames, keep, known)
         bare_key = content_hash(key, options.allow_box)    # of scenes that this setting makes different
         if any(cache.is_done('masks', name, each) for each in (key, bare_key)): continue
+        quality = project.keyword_track(video_id, n)/'quality.csv'      # how sure the tracker was stands nowhere else
+        if (known_as := cache.files('masks', name).get(quality)) and not cache.hashes.same(quality, known_as): quality.with_name('stretches.json').unlink(missing_ok=True)
         work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame, sam2
         try: files, bare = _make_scene_mask(*work)
         except NoOutline as error:

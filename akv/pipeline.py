@@ -17,7 +17,7 @@ import torch
 from fastcore.basics import patch
 from .study.files import (AkvError, atomic_path, clear_leftovers, content_hash, duplicate, file_hash, IdError, log, notice,
                              PACKAGE, read_table, SettingsError, TableError, VideoError, write_table)
-from .study.images import load_image
+from .study.images import load_heatmap, load_image
 from .study.project import (id_folder, id_key, parse_scene_name, plain_id, Project, read_scenes, safe_id, same_id,
                                nearest_id, read_provenance, scene_name, stray_rows, VARIANTS)
 from .study.review import read_review, rejections
@@ -31,7 +31,7 @@ from .sources.boxes import (BOX_COLUMNS, boxes_of, keep_boxes, known_boxes, pars
                                split_at)
 from .sources.mask_files import ways_to_give_masks
 from .sources.tracks import doubtful_frames, line_to_mend
-from .sources.areas import areas_content
+from .sources.areas import area_piece, areas_content
 from .sources.patches import save_patches
 from .scenes import extract_scenes
 from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table, take_area
@@ -442,8 +442,8 @@ def variants(self:Chain, video_id):
     aside, cache, place = p.outputs/'.by_hand'/video_id, self.cache, p.variants(video_id)
     _put_back(aside, place)                             # after a run that was killed
     made, changed = cache.files('variants', video_id), cache.changed('variants', video_id, key)
-    by_hand = [path for path in changed if path.suffix == '.png' and is_whole_picture(path)
-               and cache.hashes.of(path) not in made.values()]
+    by_hand = [path for path in changed if path.suffix == '.png' and is_whole_picture(path) and cache.hashes.of(path) not in made.values()
+               and not (is_whole_picture(twin := path.with_suffix('.jpg')) and load_heatmap(path).shape != load_heatmap(twin).shape)]
     if by_hand:
         idle = self.settings.editing.editor == 'photometric'
         notice(f"{p.relative(by_hand[0])}{' and others' if by_hand[1:] else ''} of {video_id} was changed by hand and is kept"
@@ -534,7 +534,10 @@ def check(self:Chain, video_id):
                        CHECK_COLUMNS, VERDICTS, self.cache.hashes.of(baseline), self.settings.video.model_dump(),
                        [doubtful_frames(self.project, video_id, n) for n in sorted({u.scene_number for u in uses})],
                        *filter(None, [self.users_models(), areas_content(self.project, video_id)]))
-    if self.cache.is_done('check', video_id, key):
+    followed = [self.project.area_track(video_id, name, n) for name, scenes in self.project.find_areas(video_id).items() for n in scenes]
+    unknown = [folder for folder in followed if folder.is_dir() and not any(
+        path.parent == folder for path in self.cache.files('area_tracks', area_piece(video_id, folder.parent.name, folder.name.removeprefix('scene_'))))]
+    if self.cache.is_done('check', video_id, key) and not unknown:
         if self.is_checked(video_id): return
         if video_id in checked_videos(self.project) and not areas_content(self.project, video_id):
             notice(f"outputs/{self.project.manipulation_check.name} does not say of {video_id} what the check wrote; it is measured again")
