@@ -498,7 +498,7 @@ def write_engagement(
     sessions, path = read_sessions(project, folder), project.root/'data/engagement.csv'
     if not len(sessions.views): raise TableError(f'no view of the sessions can be used: {" ".join(sessions.notes)}')
     text = table_text(sessions.views)
-    if path.is_file() and path.read_text(encoding='utf-8') != text and not replace:
+    if path.is_file() and path.read_bytes() != text.encode() and not replace:
         raise TableError(f'{path} is there and holds something else; move it away, or say that it may be replaced')
     write_text(path, text)
     write_table(sessions.log, project.root/'outputs/experiment/views.csv')
