@@ -69,7 +69,8 @@ class _Held:
         record = dict(process=os.getpid(), host=platform.node(), since=since, shared=self.shared)
         self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         _try_flock(self.handle, 'LOCK_EX')
-        os.write(self.handle, json.dumps(record).encode())
+        try: os.write(self.handle, json.dumps(record).encode())
+        except OSError: self.free(); raise                      # the disk is full
         threading.Thread(target=self.beat, daemon=True, name='akv lock').start()
 
     def beat(self):
@@ -84,8 +85,8 @@ class _Held:
     def free(self):
         self.ended.set()
         if self.handle is None: return                          # a forked child: the lock is its parent's
-        self.path.unlink(missing_ok=True)
         os.close(self.handle)
+        self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):                      # where something is in it, it stays
             for folder in self.folders: folder.rmdir()
 
