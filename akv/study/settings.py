@@ -300,10 +300,29 @@ class Settings(_Section):
     editing: EditingSettings = Field(default_factory=EditingSettings)
 
 # %% ../../nbs/study/05_settings.ipynb #09f5eb01
+_LARGEST, _MOST, _DEEPEST = 2**18, 10_000, 20   # bytes of a settings file, values in it, levels; akv writes 20 kB, 200 and 4
+
 def _read_yaml(path)->dict:
-    "The content of a YAML file, with 1e-4 a number and an error for a key that stands twice."
+    "The content of a YAML file, with 1e-4 a number, an error for a key that stands twice, and limits."
     import yaml
+    def fault(problem, mark): return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
     class Loader(yaml.SafeLoader):
+        def __init__(self, text):
+            super().__init__(text)
+            self.inside, self.sizes = [], {}
+        def compose_node(self, parent, index):
+            event = self.peek_event()
+            if isinstance(event, yaml.AliasEvent) and event.anchor in self.inside:
+                raise fault(f"*{event.anchor} stands in what it names", event.start_mark)
+            self.inside.append(getattr(event, "anchor", None))
+            if len(self.inside) > _DEEPEST: raise fault(f"more than {_DEEPEST} levels", event.start_mark)
+            node = super().compose_node(parent, index)
+            self.inside.pop()
+            if node not in self.sizes:
+                below = node.value if isinstance(node, yaml.SequenceNode) else [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else []
+                self.sizes[node] = 1 + sum(self.sizes[n] for n in below)
+                if self.sizes[node] > _MOST: raise fault(f"more than {_MOST:,} values, each counted as often as it is used", event.start_mark)
+            return node
         def construct_mapping(self, node, deep=False):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -311,7 +330,10 @@ def _read_yaml(path)->dict:
             return super().construct_mapping(node, deep)
     number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    try: content = yaml.load(Path(path).read_bytes().decode("utf-8-sig"), Loader=Loader)
+    try:
+        raw = Path(path).read_bytes()
+        if len(raw) > _LARGEST: raise ValueError(f"{len(raw):,} bytes; a settings file has at most {_LARGEST:,}")
+        content = yaml.load(raw.decode("utf-8-sig"), Loader=Loader)
     except FileNotFoundError: raise SettingsError(f"{path}: no such settings file; `akv init DIR` writes one") from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise SettingsError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
