@@ -159,7 +159,8 @@ def _messages(alone=False):
         av.logging.set_level(av.logging.DEBUG)
         av.logging.set_skip_repeated(False)      # or a message counts as a repetition of the one from the file before
         try:
-            with av.logging.Capture(local=alone) as heard: yield heard
+            with av.logging.Capture(local=False) as heard:      # or those of other threads would be printed
+                with av.logging.Capture() if alone else contextlib.nullcontext(heard) as heard: yield heard
         finally: av.logging.set_level(level); av.logging.set_skip_repeated(skips)
 
 # %% ../../nbs/media/02_decoding.ipynb #c537a3dc
