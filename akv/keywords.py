@@ -22,6 +22,7 @@ from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_pa
 from .study.review import add_review
 from .study.settings import Settings
 from .study.record import StageCache
+from .study.threads import alongside
 from .media.decoding import iter_frames, probe
 from .sources.boxes import (BOX_COLUMNS, boxes_of, frame_at, is_click, look_at_boxes, parse_box, parse_click,
                                read_boxes, split_at)
@@ -587,14 +588,15 @@ def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
     video, cache, without, options = _video_to_follow(project, video_id), StageCache(project), {}, settings.keywords
     content, sam2 = content_hash(video) if video else None, _sam2_of(settings)
     by = content_hash(OUTLINE_WEIGHTS, sam2.hash if sam2 else ATTENTION_WEIGHTS)   # other weights, other masks
-    for n, seeds, keep in tqdm(plan, desc=f'masks of {video_id}', disable=None):
+    def make(planned):
+        n, seeds, keep = planned
         scene, name = scenes.loc[n], scene_name(video_id, n, None)
         frames = [int(scene[c]) for c in ('start_frame', 'end_frame', 'image_frame')]
         known = [(s.frame, s.boxes, s.negative, s.clicks, options.on_person,
                   content_hash(s.read(s.mask)) if s.mask else None) for s in seeds]
         key = content_hash(_MASKS_VERSION, by, content, frames, keep, known)
         bare_key = content_hash(key, options.allow_box)    # of scenes that this setting makes different
-        if any(cache.is_done('masks', name, each) for each in (key, bare_key)): continue
+        if any(cache.is_done('masks', name, each) for each in (key, bare_key)): return
         quality = project.keyword_track(video_id, n)/'quality.csv'      # how sure the tracker was stands nowhere else
         if (known_as := cache.files('masks', name).get(quality)) and not cache.hashes.same(quality, known_as): quality.with_name('stretches.json').unlink(missing_ok=True)
         work = project, video, video_id, n, scene, seeds, keep, settings, content, on_frame, sam2
@@ -602,10 +604,12 @@ def _make_planned(project, video_id, scenes, plan, settings, on_frame=None):
         except NoOutline as error:
             without[n] = str(error)
             SceneMask(project, video_id, n).forget()       # it would be of an earlier box
-            continue
+            return
         handed_in = any(seed.mask and seed.origin == _Seed.origin for seed in seeds)
         cache.mark('masks', name, bare_key if bare else key, files, **dict(handed_in=True) if handed_in else {})
-    return without
+    done = map(make, plan) if sam2 else alongside(make, plan)      # SAM 2, large and perhaps on a GPU, takes all threads itself
+    for _ in tqdm(done, desc=f'masks of {video_id}', total=len(plan), disable=None): pass
+    return dict(sorted(without.items()))
 
 # %% ../nbs/02_keywords.ipynb #654aa720
 def no_row_of(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 import akv
-from ..study.files import (AkvError, content_hash, link_or_copy, notice, read_json, read_table, SettingsError,
+from ..study.files import (AkvError, content_hash, duplicate, notice, read_json, read_table, SettingsError,
                              table_text, TableError, VideoError, write_json, write_table, write_text)
 from ..study.project import Project, safe_id
 from ..media.decoding import probe
@@ -111,7 +111,7 @@ def _check_clips(lists): # that they are there
 def _place_clips(lists, folder): # into the export's own folder, whose earlier clips go
     _check_clips(lists)
     if (folder/'stimuli').is_dir(): shutil.rmtree(folder/'stimuli')
-    for code in lists.stimuli(): link_or_copy(lists.file(code), folder/'stimuli'/f'{code}.mp4')
+    for code in lists.stimuli(): duplicate(lists.file(code), folder/'stimuli'/f'{code}.mp4')
 
 def _seconds_setting(name, value, low=1, optional=False): # a setting in seconds
     if optional and value is None: return None

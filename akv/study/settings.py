@@ -13,7 +13,7 @@ import difflib, functools, re
 from pathlib import Path
 from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from .files import notice, plain_json, SettingsError, write_text
+from .files import locked, notice, plain_json, SettingsError, write_text
 from .images import MAX_PIXELS
 from .project import Project
 from .review import REVIEW_COLUMNS
@@ -497,6 +497,7 @@ def keep_settings(
 )->None:
     "Write the project's settings.yaml where it differs, with a notice where there was one."
     path = project.settings_yaml
-    if path.is_file() and load_settings(path) == settings: return
-    if path.is_file(): notice(f"{path} now holds the settings of this run")
-    save_settings(settings, path)
+    with locked(path.parent):
+        if path.is_file() and load_settings(path) == settings: return
+        if path.is_file(): notice(f"{path} now holds the settings of this run")
+        save_settings(settings, path)
