@@ -169,11 +169,17 @@ def installed():
 
 @each_module
 def test_what_modules_import_is_required(name):
-    required = {normal(Requirement(one).name) for one in settings()['requirements'].split()}
-    distributions = installed()
-    outside = {module.partition('.')[0] for module, _ in imports_of(name)} - sys.stdlib_module_names - {'akv'}
-    missing = {one for one in outside if not {normal(found) for found in distributions.get(one, [])} & required}
-    assert not missing, f'akv.{name} imports {sorted(missing)}, which settings.ini does not require'
+    "What only an extra brings is imported where it is used, so that the module does without it."
+    def named(*keys): return {normal(Requirement(one).name) for key in keys for one in settings()[key].split()}
+    required, extras, distributions = named('requirements'), named('disclosure_requirements', 'ray_requirements'), installed()
+    def missing(modules, enough):
+        outside = {module.partition('.')[0] for module in modules} - sys.stdlib_module_names - {'akv'}
+        return {one for one in outside if not {normal(found) for found in distributions.get(one, [])} & enough}
+    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
+    at_once = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    at_once += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level]
+    lost = missing([module for module, _ in imports_of(name)], required | extras) | missing(at_once, required)
+    assert not lost, f'akv.{name} imports {sorted(lost)}, which settings.ini does not require'
 
 
 def test_constraints_suit_the_oldest_python():
