@@ -27,7 +27,7 @@ def file_metadata(
 )->dict:   # {'title': ..., 'stream 0 language': ...}
     "What a video says about itself: title, dates, the program that wrote it. Raises `VideoError` where it cannot be read."
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:
             found = dict(container.metadata)
             for stream in container.streams: found |= {f'stream {stream.index} {name}': value for name, value in stream.metadata.items()}
     except av.FFmpegError as error: raise VideoError(f'{path}: cannot be read as a video ({error.strerror}); is the file complete?') from error
@@ -89,7 +89,7 @@ def _add_sound(output, source, playback):
 def _sound(path, stream, copied, start):
     "Packets of sound for `stream`, `start` seconds being cut from their stamps."
     if stream is None: return
-    with av.open(str(path)) as source:
+    with av.open(str(path), metadata_errors='replace') as source:
         sound = source.streams.audio[0]
         if copied:
             for packet in source.demux(sound):
@@ -125,7 +125,7 @@ def playback_copy(
     scaler, clock = VideoReformatter(), Fraction(1, rate.numerator)
     packing = dict(movflags='+faststart', fflags='+bitexact', video_track_timescale=str(rate.numerator))
     try:
-        with atomic_path(target) as part, av.open(str(source)) as original, \
+        with atomic_path(target) as part, av.open(str(source), metadata_errors='replace') as original, \
              av.open(str(part), 'w', format='mp4', options=packing) as output:
             stream = output.add_stream('libx264', rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
@@ -288,7 +288,7 @@ def _file_facts(path):
     "(facts, problems) of one stimulus."
     try:
         info, boxes, problems = probe(path), top_boxes(path), []
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:
             pictures, sounds = container.streams.video[0], container.streams.audio
             names = pictures.codec_context.name, pictures.codec_context.pix_fmt
             sound = sounds[0].codec_context.name if sounds else ''

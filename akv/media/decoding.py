@@ -27,7 +27,7 @@ def picture_streams(container):
 def _open_video(path, threads=True):
     "The open container of `path` and its video stream; `threads`: to be decoded by several."
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:      # not all programs write UTF-8
             streams = picture_streams(container)
             if not streams: raise VideoError(f'{path}: no video stream in this file; give a video')
             if streams[0].codec_context is None:
@@ -307,7 +307,7 @@ def audio_packets(
 ):         # yields PyAV packets with data, in file order
     "The compressed sound of a file, packet by packet. Raises `VideoError` where the file cannot be read."
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:
             if not container.streams.audio: return
             for packet in container.demux(*container.streams.audio):
                 if packet.size and packet.dts is not None: yield packet

@@ -49,7 +49,7 @@ def _has_source(info):
 @functools.lru_cache(maxsize=32)
 def _check_source(path, modified, sound):
     "Raise `VideoError` where the sound of the file cannot be put into an .mp4; give notice of what is left out."
-    with av.open(path) as source:
+    with av.open(path, metadata_errors='replace') as source:
         try:
             with av.open(io.BytesIO(), 'w', format='mp4') as trial:
                 if _add_companions(trial, source, sound): trial.start_encoding()
@@ -233,7 +233,7 @@ def _open_output(path, info, sound):
     "The final file, opened, with the source's metadata and chapters, on a clock that can hold every stream's start."
     metadata, chapters, starts = {}, [], {-1: int(info.pts[0])*info.time_base}   # seconds at which each stream begins
     if _has_source(info):
-        with av.open(str(info.path)) as source:
+        with av.open(str(info.path), metadata_errors='replace') as source:
             metadata, chapters, streams = _kept(source.metadata), source.chapters(), _carried(source, sound)
             for packet in _companion_packets(source, streams):
                 starts.setdefault(packet.stream.index, packet.pts*packet.time_base)
@@ -272,7 +272,7 @@ def _write_joined(path, info, segments, ranks, sound):
         stream.time_base = _tick(info)
         if matrix := info.written_matrix: stream.set_display_matrix(matrix)
         if _has_source(info):
-            source = files.enter_context(av.open(str(info.path)))
+            source = files.enter_context(av.open(str(info.path), metadata_errors='replace'))
             for original in picture_streams(source)[:1]:
                 stream.metadata.update(_kept(original.metadata))
                 stream.disposition = original.disposition
@@ -388,7 +388,7 @@ def _encode_sound(path, audio, seconds, rate=48000):
         fifo.write(block)
     else:
         resampler = av.AudioResampler(format='fltp', layout='mono', rate=rate)
-        with av.open(str(audio)) as container:
+        with av.open(str(audio), metadata_errors='replace') as container:
             for block in container.decode(audio=0):
                 for piece in resampler.resample(block):
                     piece.pts = None

@@ -72,7 +72,7 @@ def _playable_as(path):
     is no video."""
     if Path(path).stat().st_size > _MAX_BYTES: return None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:
             codec, boxes = container.streams.video[0].codec_context, container.format.name.split(',')
             if codec.pix_fmt not in ('yuv420p', 'yuvj420p'): return None
             if codec.name == 'h264' and 'mp4' in boxes: return 'video/mp4'
