@@ -781,11 +781,16 @@ def _train(args):
     of them; outputs/training. `akv run --editor controlnet` then uses outputs/training/best_model.
 
     A run that was stopped goes on where its last checkpoint lies. With akv-tiny it takes minutes on a CPU and shows
-    that the path works; Stable Diffusion 1.5 needs a GPU (the chapter on ControlNet says how large a one)."""
+    that the path works; Stable Diffusion 1.5 needs a GPU (the chapter on ControlNet says how large a one). On four:
+    accelerate launch --multi_gpu --num_processes 4 -m akv.cli train --output my_ads"""
     from akv.training import train      # loads diffusers, which nothing else here needs
     project = Project(args.output)
     settings = project_settings(project, _settings(args))
     if not project.valid_scenes_csv.is_file(): write_valid_scenes(project, settings.data.max_pixels)
     result = train(project.root, settings, progress=_bars())
-    print(result.words())
+    if os.environ.get('RANK', '0') == '0': print(result.words())    # of several processes the main one
     return 0
+
+# %% ../nbs/20_cli.ipynb #809f843a
+#| eval: false
+if __name__ == '__main__': sys.exit(main())         # python -m akv.cli, for those who start it by a module's name
