@@ -7,7 +7,7 @@ __all__ = ['ControlNetTrainer', 'photometric_edit', 'ControlUseTable', 'control_
            'train']
 
 # %% ../nbs/11_training.ipynb #984a0f40
-import contextlib, functools, math, csv, json, os, shutil
+import atexit, contextlib, functools, math, csv, json, os, shutil
 from datetime import timedelta
 from dataclasses import dataclass
 from pathlib import Path
@@ -512,7 +512,7 @@ def train(self:ControlNetTrainer,
     finally:
         _gradient_checkpointing(self.model, False)
         self.model.controlnet.eval()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers: tracker.finish() # the group of processes stays, for another run
         self.net, self.optimizer = self.accelerator.free_memory(self.net, self.optimizer)
     return self._judge() if self.step == self.total else self._result()
 
@@ -569,7 +569,9 @@ def _main_first(device):
     from accelerate import PartialState
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: yield
     else: # encoding a study may take hours, and waiting for it is no fault
-        if PartialState._shared_state and not torch.distributed.is_initialized(): PartialState._reset_state()
+        if not torch.distributed.is_initialized():
+            PartialState._reset_state()
+            atexit.register(torch.distributed.destroy_process_group)
         with PartialState(cpu=device.type == 'cpu', timeout=timedelta(days=7)).main_process_first(): yield
 
 # %% ../nbs/11_training.ipynb #0ad0e018
