@@ -6,7 +6,7 @@
 __all__ = ['make_parser', 'main']
 
 # %% ../nbs/20_cli.ipynb #008e55ca
-import argparse, glob, logging, os, re, sys, textwrap
+import argparse, contextlib, glob, logging, os, re, signal, sys, textwrap, threading
 from dataclasses import dataclass
 import akv
 from .ui.options import GAZE, GAZE_EXAMPLES, OPTIONS
@@ -21,14 +21,15 @@ class _Command:
     options:tuple    # names in OPTIONS
     short:dict       # {a short flag, without its dashes: the name in OPTIONS of the option it stands for}
     work:object      # called with the parsed arguments, returns the exit code
+    writes:bool      # whether it holds the project's lock from beginning to end
 
 _COMMANDS = {}
 
-def _command(summary, example, *options, **short):
+def _command(summary, example, *options, writes=True, **short):
     "Register the function below as a subcommand, named after the first word of its name."
     def register(work):
         name = work.__name__.split('_')[1]
-        _COMMANDS[name] = _Command(name, summary, example, options, short, work)
+        _COMMANDS[name] = _Command(name, summary, example, options, short, work, writes)
         return work
     return register
 
@@ -60,23 +61,28 @@ def make_parser()->argparse.ArgumentParser:
 # %% ../nbs/20_cli.ipynb #e82b17f7
 def _import_stages():
     "Import what commands work with."
-    global AkvError, clear_leftovers, read_json, read_table, SettingsError, ValidationError, Project, read_scenes, VARIANTS
+    global AkvError, clear_leftovers, read_table, SettingsError, ValidationError, Project, read_provenance, read_scenes, VARIANTS
+    global clean, project_lock, rejections, repair, verify, videos_with_variants, was_missing
     global keep_settings, project_settings, parse_box, Placement, viewer_words, write_valid_scenes, make_report
     global ALPHAS, plain_id, possible_doses, proposed_doses, read_area_shares
     global doubtful_frames, Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
     from pydantic import ValidationError
-    from akv.study.files import AkvError, clear_leftovers, read_json, read_table, SettingsError
-    from akv.study.project import plain_id, Project, read_scenes, VARIANTS
+    from akv.study.files import AkvError, clear_leftovers, read_table, SettingsError
+    from akv.study.project import plain_id, Project, read_provenance, read_scenes, VARIANTS
+    from akv.study.review import rejections
+    from akv.study.manifest import verify
     from akv.study.settings import keep_settings, project_settings
+    from akv.study.lock import project_lock, was_missing
     from akv.sources.boxes import parse_box
     from akv.sources.fixations import Placement
     from akv.sources.tracks import doubtful_frames
     from akv.attention import viewer_words
     from akv.validation import write_valid_scenes
+    from akv.variants import videos_with_variants
     from akv.check import read_area_shares
     from akv.doses import ALPHAS, possible_doses, proposed_doses
     from akv.report import make_report
-    from akv.pipeline import Chain, dose_table, Given, keywords_of, name_videos, run, run_demo, set_keywords
+    from akv.pipeline import Chain, clean, dose_table, Given, keywords_of, name_videos, repair, run, run_demo, set_keywords
 
 # %% ../nbs/20_cli.ipynb #1b919345
 _WORDS = (    # (pattern in a message, what it is on the command line)
@@ -131,9 +137,21 @@ def _dose_lines(doses):
     return '\n'.join('  '.join(row).rstrip() for row in zip(*columns))
 
 # %% ../nbs/20_cli.ipynb #d5e46400
+class _Terminated(KeyboardInterrupt):
+    "SIGTERM has come."
+
+@contextlib.contextmanager
+def _ended_by_sigterm():
+    "Let SIGTERM end the work as Ctrl-C does."
+    if threading.current_thread() is not threading.main_thread(): yield; return      # only there may a signal be awaited
+    def end(number, frame): raise _Terminated
+    before = signal.signal(signal.SIGTERM, end)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
 def main(
     argv=None, # arguments; None: those of the process
-)->int:        # 0: all went well; 1: the message says what did not; 2: wrong command line; 130: stopped by the user
+)->int:        # 0: all went well; 1: the message says what did not; 2: wrong command line; 130 or 143: stopped, by Ctrl-C or SIGTERM
     "The `akv` command."
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
@@ -143,12 +161,15 @@ def main(
     if not any(isinstance(h, _Notices) for h in log.handlers): log.addHandler(_Notices())
     log.setLevel(logging.DEBUG if args.debug else logging.WARNING if _bars() else logging.INFO) # bars show the stages
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # waiting threads sleep: on a busy machine five times as fast
+    command = _COMMANDS[args.command]
     try:
-        if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
-        return _COMMANDS[args.command].work(args)
-    except KeyboardInterrupt:
+        with _ended_by_sigterm():
+            if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
+            if not command.writes: return command.work(args)
+            with project_lock(Project(args.output), shared=bool(getattr(args, 'shard', None))): return command.work(args)
+    except KeyboardInterrupt as stop:
         print("\nakv: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
     except BrokenPipeError: return 0
     except Exception as error:
         from akv.study.files import AkvError
@@ -250,7 +271,9 @@ def _inputs(args):
 def _outcome(result):
     "Say what came of a run; the exit code."
     project = result.project
-    if result.videos:
+    if result.shard:
+        print(f"shard {result.shard}: {', '.join(result.videos) or 'no video'} done; when all shards are, the same command without --shard links and reports")
+    elif result.videos:
         print(_dose_lines(result.doses()))
         if to_mend := result.to_mend(): print('\nto mend:', *to_mend, sep='\n  ')
         videos = [path for video_id in result.videos for path in project.videos.glob(f"{glob.escape(video_id)}_*.mp4")]
@@ -259,6 +282,7 @@ def _outcome(result):
         print('\n' + '\n'.join(f"{what:<8}{path}" for what, path in places))
         if not result.made: print("\nNothing was to be done: all of this is up to date.")
         print()
+    if result.timings: print(result.timings, '\n')
     good, bad = len(result.videos), len(result.faults)
     if good and bad: print(f"{good} of {good + bad} videos came through; these did not:\n", file=sys.stderr)
     return _tell_faults(result.faults)
@@ -268,15 +292,18 @@ def _outcome(result):
           'videos', 'keyword', 'box', 'clicks', 'boxes', 'masks', 'mask_label', 'mask_source', 'mask_model',
           'attention', 'colour_map', 'attention_source', *GAZE, 'ratings', 'rater_model', 'adapter', 'attention_model',
           'witnesses', 'editor', 'diffusion_model',
-          'settings', 'id', 'output', model='diffusion_model')
+          'settings', 'id', 'timings', 'shard', 'ray', 'output', model='diffusion_model')
 def _run_chain(args):
     """Cut the clips into scenes, find the product in every frame and where viewers look, make the seven
     variants, measure them, and write the report.
 
     What is done already is not done again: call it a second time after a stop, a correction, or a change of the
-    settings. If something is wrong with one clip, the others go on, and the end of the output says what it was."""
+    settings. If something is wrong with one clip, the others go on, and the end of the output says what it was.
+
+    A large study is done in parts: `akv run ... --shard 3/64` in a job array, then the same without --shard; or with --ray by
+    the workers of this machine or of a cluster. The files are the same, byte by byte."""
     return _outcome(run(args.videos, args.keyword, args.output, settings=_settings(args), ids=args.id, progress=_bars(),
-                        **_inputs(args)))
+                        timings=args.timings, shard=args.shard, ray=args.ray, **_inputs(args)))
 
 @_command('the same on the two ads that come with akv', 'akv demo --output akv-demo',
           'attention_model', 'witnesses', 'editor', 'diffusion_model', 'demo', model='diffusion_model')
@@ -292,6 +319,7 @@ def _chain(args, sources=None, keep=True):
     chain = Chain(project, _settings(args), Given(**_inputs(args)), sources, _bars())
     ids = list(sources or project.own_ids(getattr(args, 'ids', None) or []) or project.video_ids())
     chain.given.check(len(ids), ids)
+    rejections(project)      # what cannot be read stops everything: a rejection would be lost
     clear_leftovers(project.root)
     if keep and chain.asked: keep_settings(project, chain.settings)
     return chain
@@ -324,7 +352,7 @@ def _stage(args, stage, known, done, **options):
     chain = _chain(args, keep=False)    # settings with which nothing could be done are not kept
     project = chain.project
     ids = project.own_ids(args.ids) or known(project)
-    if not ids and not project.root.is_dir(): raise AkvError(f"{project.root}: there is no such folder")
+    if not ids and was_missing(project): raise AkvError(f"{project.root}: there is no such folder")
     if not ids:
         raise AkvError(project.misplaced() or f"{project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
@@ -333,18 +361,20 @@ def _stage(args, stage, known, done, **options):
     _say_made(chain, stage, through, done(project))
     return _tell_faults(chain.faults)
 
-def _with_variants(project): return list(read_json(project.manifest)['videos']) if project.manifest.is_file() else []
+def _with_variants(project): return list(videos_with_variants(project))
 def _with_valid_scenes(project):
     if not project.valid_scenes_csv.is_file(): return []
     return list(read_table(project.valid_scenes_csv, ('video_id',))['video_id'].unique())
 
 # %% ../nbs/20_cli.ipynb #98c3876e
-@_command('lay out a project: commented settings, empty folders and tables', 'akv init my_ads', 'folder')
+@_command('lay out a project: commented settings, empty folders and tables', 'akv init my_ads', 'folder', writes=False)
 def _init(args):
     """Write settings.yaml, in which every setting stands with its meaning, unit and default, and the empty
     folders and tables of a project. What exists stays as it is."""
+    from akv.study.lock import project_lock
+    from akv.study.project import Project
     from akv.study.settings import init_project
-    made = init_project(args.folder)
+    with project_lock(Project(args.folder)): made = init_project(args.folder)
     print('\n'.join(map(str, made)) or f"{args.folder}: all is there already")
     return 0
 
@@ -446,11 +476,11 @@ def _attention(args):
 
 def _tell_kept_maps(project, ids):
     "Say which videos have heatmaps that `--source model` leaves as they are."
-    from akv.study.files import notice, read_json
+    from akv.study.files import notice
     for v in ids:
         folder = project.attention_heatmap(v, 1).parent
         if not (folder/'provenance.json').is_file(): continue
-        kept = sorted(set(read_json(folder/'provenance.json')['settings'].get('maps', {}).values()) - {'predicted', None})
+        kept = sorted(set(read_provenance(folder)['settings'].get('maps', {}).values()) - {'predicted', None})
         if kept: notice(f"{v}: heatmaps from {', '.join(kept)} are there and are kept, not predicted; delete {folder} to "
                         "have the model make them")
 
@@ -551,6 +581,43 @@ def _report(args):
     print(make_report(chain.project, chain.settings, again=True)[0])
     return 0
 
+# %% ../nbs/20_cli.ipynb #19a0ee3e
+def _existing(args):
+    project = Project(args.output)
+    if not project.outputs.is_dir(): raise AkvError(f"{project.outputs}: no such folder; nothing was made here yet")
+    return project
+
+@_command('whether every file is what was made', 'akv verify --output my_ads\n  akv verify --repair --output my_ads', 'repair', 'output')
+def _verify(args):
+    """Read every file of a study and compare it with outputs/manifest.json, which `akv run` writes at its end: a line for each that is missing,
+    changed or extra, and exit code 1 if there is any.
+
+    With --repair, what akv has made is made again; files that are changed or extra are moved to outputs/set_aside. What you brought along, such as
+    videos, boxes and masks, only you can put back: it is named. The exit code is 0 if all is as it was.
+
+    A mask or a heatmap that you have painted on counts as changed until `akv run` has taken it up; --repair would set it aside and bring akv's back."""
+    project = _existing(args)
+    if not args.repair:
+        findings = verify(project, _bars())
+        print('\n'.join(map(str, findings)) or f"{project.root}: every file is what was made")
+        if findings: print(f"\n{len(findings)} findings; `akv verify --repair` makes again what akv has made", file=sys.stderr)
+        return 1 if findings else 0
+    mended, left = repair(project, _bars())
+    for finding in mended: print(f"put right: {finding}")
+    for finding in left: print(f"left: {finding}")
+    if not mended and not left: print(f"{project.root}: every file is what was made")
+    return 1 if left else 0
+
+@_command('remove what no variant uses', 'akv clean --dry-run --output my_ads', 'dry_run', 'output')
+def _clean(args):
+    """Remove edits that no variant uses any more, since settings or masks have changed; what runs that were killed have left behind; and what repairs
+    have set aside. With --dry-run nothing is removed, and the output says what would be."""
+    project = _existing(args)
+    found = clean(project, args.dry_run)
+    for path, size in found.items(): print(f"{size/1e6:8.2f} MB  {project.relative(path)}")
+    print(f"{sum(found.values())/1e6:.1f} MB in {len(found)} places {'would be' if args.dry_run else 'were'} removed")
+    return 0
+
 # %% ../nbs/20_cli.ipynb #2d8e1629
 def _listed(text): return [part.strip() for part in text.split(',') if part.strip()] if text is not None else None
 
@@ -630,7 +697,7 @@ def _counted(): # progress of a step that tells how many of how many
 
 # %% ../nbs/20_cli.ipynb #9b7b427d
 @_command('the experiment for PsychoPy, jsPsych and others', 'akv export jspsych --output my_ads\n  akv export --serve --output my_ads        (jsPsych on this machine, with its data)\n  akv export psychopy areas --output my_ads',
-          'programs', 'questions', 'title', 'skip_after', 'button', 'silent', 'jspsych', 'media_url', 'save_url', 'finish_url', 'screen', 'picture', 'tolerance', 'preflight', 'serve', 'output')
+          'programs', 'questions', 'title', 'skip_after', 'button', 'silent', 'jspsych', 'media_url', 'save_url', 'finish_url', 'screen', 'picture', 'tolerance', 'preflight', 'serve', 'output', writes=False)
 def _export(args):
     """Write outputs/experiment/PROGRAM for each program named: a page for jsPsych, a script and conditions for PsychoPy, tables for lab.js, Gorilla and
     Qualtrics; or, as areas, where the product, the placebo's region and the rest are in every frame, for gaze software. `akv assign` comes before.
@@ -648,7 +715,8 @@ def _export(args):
                      media_url=args.media_url, save_url=args.save_url, finish_url=args.finish_url, tolerance=args.tolerance, placement=placement)
     if 'sound' in options: options['sound'] = False
     if args.programs:
-        for program, folder in export_experiment(project, args.programs, **options).items(): print(f"{program:<12}{folder}")
+        with project_lock(project):      # and not while a page is served, which may take days
+            for program, folder in export_experiment(project, args.programs, **options).items(): print(f"{program:<12}{folder}")
     elif options: raise AkvError(f"name the program that --{next(iter(options)).replace('_s', '').replace('_', '-')} is for, such as: akv export jspsych")
     wrong = 0
     if args.preflight:
@@ -660,7 +728,7 @@ def _export(args):
 
 # %% ../nbs/20_cli.ipynb #45cd36a5
 @_command('single pictures before people: is it seen, where do they look', 'akv pilot --viewers 20 --output my_ads\n  akv pilot --results --output my_ads',
-          'arms', 'viewers', 'tasks', 'seed', 'jspsych', 'serve', 'results', 'output')
+          'arms', 'viewers', 'tasks', 'seed', 'jspsych', 'serve', 'results', 'output', writes=False)
 def _pilot(args):
     """Make outputs/pilot, a page that shows scenes of a few variants to people: does this picture look edited, and, blurred, where do they uncover it with the
     mouse? --serve shows it on this machine and saves the sessions; --results reads them: how well edited pictures were told from untouched ones, and where people looked."""
@@ -670,7 +738,7 @@ def _pilot(args):
     if args.results:
         if idle := [OPTIONS[name].flags[0] for name in ('arms', 'viewers', 'tasks', 'jspsych', 'serve') if getattr(args, name) is not None]:
             raise AkvError(f"{idle[0]} is about the page; --results reads what was saved")
-        write_pilot(project, **_given(seed=args.seed))
+        with project_lock(project): write_pilot(project, **_given(seed=args.seed))
         for name in ('naturalness.csv', 'looks.csv'):
             path = project.outputs/'pilot'/name
             if path.is_file(): print(path)
@@ -679,7 +747,7 @@ def _pilot(args):
             for row in read_table(table, ('variant', 'd_prime', 'low', 'high', 'n_viewers', 'n_scenes')).itertuples():
                 print(f"  {row.variant.replace('_', ' '):<14} d' {float(row.d_prime):.2f} ({float(row.low):.2f} to {float(row.high):.2f}); {row.n_viewers} viewers, {row.n_scenes} scenes")
         return 0
-    folder = make_pilot(project, **_given(variants=_listed(args.arms), viewers=_whole(args.viewers, '--viewers'), tasks=_listed(args.tasks), jspsych=args.jspsych, seed=args.seed))
+    with project_lock(project): folder = make_pilot(project, **_given(variants=_listed(args.arms), viewers=_whole(args.viewers, '--viewers'), tasks=_listed(args.tasks), jspsych=args.jspsych, seed=args.seed))
     print(folder)
     if args.serve is not None: print(f"{serve(folder/'page', folder/'sessions', args.serve)} sessions were saved")
     return 0
@@ -702,7 +770,7 @@ def _people(args):
 
 # %% ../nbs/20_cli.ipynb #055c42be
 @_command('how many ads and viewers it takes', 'akv power --ads 10,20,40 --viewers 100 --effect 0.3 --outcome rating\n  akv power --ads 20 --effect full_boost=1.2 --arms baseline,full_boost,placebo        (how many impressions?)',
-          'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure')
+          'n_ads', 'viewers', 'effect', 'outcome', 'counted', 'arms', 'base', 'ad_sd', 'effect_sd', 'viewer_sd', 'noise', 'length', 'margin', 'single', 'goal', 'simulations', 'seed', 'figure', writes=False)
 def _power(args):
     """Simulate experiments with so many ads and viewers, analyse each as `akv analyze` would, and say how often the effect is found. Where --ads or --viewers is left out, search for
     the number that finds it with the power of --goal.

@@ -1030,6 +1030,13 @@ def _also_aside(project, finding): # what cannot be told from somebody's own wit
     except IdError: return None
     return project.find_keyword_mask(video_id, n) if kind == 'masks_made' else project.find_attention_heatmap(video_id, n)
 
+def _alone(work): # a function of a project that holds its lock
+    @functools.wraps(work)
+    def locked_work(project, *args, **options):
+        with project_lock(project): return work(project, *args, **options)
+    return locked_work
+
+@_alone
 def repair(
     project:Project,
     progress:bool=True, # show bars
@@ -1055,6 +1062,7 @@ def repair(
     return [f for f in restorable if f.path not in told], [*left, *(f for f in lost if f.path not in told), *faults]
 
 # %% ../nbs/19_pipeline.ipynb #5b9834f0
+@_alone
 def clean(
     project:Project,
     dry_run:bool=False, # only look
