@@ -8,6 +8,7 @@ __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_wi
            'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
@@ -429,13 +430,20 @@ def write_manifest(
     return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
 
 # %% ../nbs/07_variants.ipynb #aad31d63
+@functools.lru_cache(maxsize=2)
+def _manifest_at(path, *state): return read_derived(path, VariantsManifest)
+
 def videos_with_variants(
     project, # akv.study.project.Project
 )->dict:     # {video id: its entry in the manifest}; {} where no variants were made
     "The videos of the manifest. A manifest that is damaged or gone is put together again from the statistics of the videos."
-    manifest = read_derived(project.manifest, VariantsManifest)
+    def read(): # it is asked for once a video, and is as large as the study
+        state = project.manifest.stat()
+        return _manifest_at(project.manifest, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    manifest = read() if project.manifest.is_file() else None
     if manifest is None and any(project.variants().glob('*/statistics.json')):
-        manifest = read_derived(write_manifest(project.variants()), VariantsManifest)
+        write_manifest(project.variants())
+        manifest = read()
     return manifest['videos'] if manifest else {}
 
 # %% ../nbs/07_variants.ipynb #75694755
