@@ -142,6 +142,7 @@ def _from_levels(path, values, label, lossy, palette=None):
         levels = np.array([n for n in levels if n in set(levels_of(values).tolist())])
     if label and not lossy and len(known := np.unique(values)) < 2*len(levels):
         levels = known.astype(float)                                     # small labels, too
+    if not len(levels): raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black')
     nearest = np.clip(np.searchsorted((levels[1:] + levels[:-1])/2, values), 0, len(levels) - 1)
     shares = np.bincount(nearest.ravel(), minlength=len(levels))/nearest.size
     black = [i for i, n in enumerate(levels) if palette and max(palette[int(n)]) < 16]
