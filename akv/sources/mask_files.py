@@ -162,7 +162,8 @@ def _from_levels(path, values, label, lossy, palette=None):
 def _from_colours(path, rgb, label, lossy, seen=None):
     "(mask, how it was read) of a picture in colour; `seen`: what of it is not transparent."
     colours = colours_in(rgb, lossy)
-    if colours is None or (len(colours) < 2 and seen is None):
+    if colours == [] and seen is not None and not label: return seen, 'what is opaque is taken as product'    # too few pixels to tell
+    if not colours or (len(colours) < 2 and seen is None):
         distance = np.abs(rgb.astype(int) - np.median(_border(rgb), axis=0)).max(-1)
         if (_border(distance) < 12).mean() < .9:
             raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, '
