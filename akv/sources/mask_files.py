@@ -142,6 +142,7 @@ def _from_levels(path, values, label, lossy, palette=None):
         levels = np.array([n for n in levels if n in set(levels_of(values).tolist())])
     if label and not lossy and len(known := np.unique(values)) < 2*len(levels):
         levels = known.astype(float)                                     # small labels, too
+    if not len(levels): raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black')
     nearest = np.clip(np.searchsorted((levels[1:] + levels[:-1])/2, values), 0, len(levels) - 1)
     shares = np.bincount(nearest.ravel(), minlength=len(levels))/nearest.size
     black = [i for i, n in enumerate(levels) if palette and max(palette[int(n)]) < 16]
@@ -161,7 +162,8 @@ def _from_levels(path, values, label, lossy, palette=None):
 def _from_colours(path, rgb, label, lossy, seen=None):
     "(mask, how it was read) of a picture in colour; `seen`: what of it is not transparent."
     colours = colours_in(rgb, lossy)
-    if colours is None or (len(colours) < 2 and seen is None):
+    if colours == [] and seen is not None and not label: return seen, 'what is opaque is taken as product'    # too few pixels to tell
+    if not colours or (len(colours) < 2 and seen is None):
         distance = np.abs(rgb.astype(int) - np.median(_border(rgb), axis=0)).max(-1)
         if (_border(distance) < 12).mean() < .9:
             raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, '
