@@ -5,9 +5,11 @@ batches of two, step for step; they go on from a checkpoint; only the main one w
 """
 import csv
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -84,9 +86,9 @@ def runs(tmp_path_factory):
     here = tmp_path_factory.mktemp('accelerate')
     study, script = make_study(here/'study'), here/'training_script.py'
     script.write_text(SCRIPT)
-    single = subprocess.run([sys.executable, script, study.root, here/'one', '2', 'no'], env=environment(),
-                            capture_output=True, text=True, timeout=900)
-    assert single.returncode == 0, single.stderr[-3000:]
+    with mock.patch.object(sys, 'argv', ['script', str(study.root), str(here/'one'), '2', 'no']), mock.patch.dict(os.environ):
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'): os.environ.pop(name, None)
+        runpy.run_path(str(script), run_name='__main__')
     launch = [sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1',
               '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0']
     double = subprocess.run([*launch, script, study.root, here/'two', '1', 'fault'], env=environment(),
