@@ -4,23 +4,22 @@
 
 # %% auto #0
 __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_windows', 'treated_maps', 'variant_statistics',
-           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'videos_with_variants',
-           'VideoVariantGenerator']
+           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'list_variants',
+           'videos_with_variants', 'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
-from .study.files import (duplicate, notice, read_derived, read_table, SettingsError, TableError, write_json,
+from .study.files import (notice, read_derived, read_table, remembered, SettingsError, TableError, write_files, write_json,
                              write_table)
-from .study.images import fit_heatmap, load_heatmap, load_mask, mask_like, save_heatmap, sixteen_bits
-from .study.project import (project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
+from .study.images import fit_heatmap, heatmap_files, load_heatmap, load_mask, mask_like, sixteen_bits
+from .study.project import (Project, project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
                                VARIANTS, write_provenance)
 from .study.review import rejections
-from .alignment import (alignment_score, alpha_between, attention_proportion, ManipulationError,
-                           modify_attention_heatmap, modify_placebo, placebo_region)
+from .alignment import (alpha_between, ManipulationError, modify_attention_heatmap, modify_placebo, placebo_region,
+                           split_attention)
 
 # %% ../nbs/07_variants.ipynb #be77f447
 # for each variant: its first and last third (of 0, 1, 2), and what is done to a scene in it
@@ -230,38 +229,39 @@ def treated_maps(
 )->dict:                        # {kind or 'same': (map, facts: treated, requested and realised alpha, both measures)}
     "The distinct maps of a scene; one that cannot be changed stays, with `treated` false and a `reason`."
     M = M > .5
-    done = {'same': (A, dict(treated=False, requested_alpha=1., realised_alpha=1.))}
+    def shares(A, region): # (mean of A over the picture, where it lies in the region; its share)
+        on, off = split_attention(A.astype(np.float64), region)
+        return on / A.size, on / (on + off)
+    def measures(score, share): return dict(alignment_score=score, attention_proportion=share)
+    before = shares(A, M) if A.any() else (0., float('nan'))
+    done = {'same': (A, dict(treated=False, requested_alpha=1., realised_alpha=1.) | measures(*before))}
     for kind in kinds:
         alpha, facts = reduction_alpha if kind == 'reduction' else boost_alpha, {}
         try:
-            region = M
             if kind == 'placebo':
                 region, facts['placebo'] = placebo_region(A, M, people=people)
-                changed = modify_placebo(A, M, region, alpha)
-            else: changed = modify_attention_heatmap(A, M, alpha)
-            changed = sixteen_bits(changed)
-            realised = float(alpha_between(attention_proportion(A, region), attention_proportion(changed, region)))
+                changed = sixteen_bits(modify_placebo(A, M, region, alpha))
+                realised = alpha_between(facts['placebo']['share_placebo'], shares(changed, region > .5)[1])
+            else: changed = sixteen_bits(modify_attention_heatmap(A, M, alpha))
+            after = shares(changed, M)
+            if kind != 'placebo': realised = alpha_between(before[1], after[1])
         except ManipulationError as e:
-            done[kind] = A, dict(treated=False, requested_alpha=float(alpha), realised_alpha=1., reason=str(e))
-        else: done[kind] = changed, dict(treated=True, requested_alpha=float(alpha), realised_alpha=realised, **facts)
-    def shares(A):
-        share = attention_proportion(A, M) if A.any() else float('nan')
-        return dict(alignment_score=alignment_score(A, M), attention_proportion=share)
-    return {kind: (changed, facts | shares(changed)) for kind, (changed, facts) in done.items()}
+            done[kind] = A, done['same'][1] | dict(requested_alpha=float(alpha), reason=str(e))
+        else: done[kind] = changed, dict(treated=True, requested_alpha=float(alpha), realised_alpha=float(realised),
+                                         **facts, **measures(*after))
+    return done
 
 # %% ../nbs/07_variants.ipynb #1f05d7fb
 def _write_maps(folder, name, kinds, maps):
-    "Make each distinct map once and duplicate its files for the other variants; {variant: path of the PNG}."
-    written, paths = {}, {}
+    "Compress each distinct map once and write it for every variant; {variant: path of the PNG}."
+    names, contents, files = (f'{name}.jpg', f'{name}.png'), {}, {}
+    places = {variant: folder / variant / 'attention_heatmap' for variant in kinds}
     for variant, kind in kinds.items():
-        path = folder / variant / 'attention_heatmap' / name
         A = maps[kind][0]
-        for suffix in ('.jpg', '.png'):
-            target = path.with_name(name + suffix)
-            if first := written.get((id(A), suffix)): duplicate(first, target)
-            else: written[id(A), suffix] = save_heatmap(A, target)
-        paths[variant] = target
-    return paths
+        if id(A) not in contents: contents[id(A)] = heatmap_files(A, *names)
+        files |= {places[variant] / one: data for one, data in zip(names, contents[id(A)])}
+    write_files(files)
+    return {variant: place / names[1] for variant, place in places.items()}
 
 # %% ../nbs/07_variants.ipynb #6d9a3124
 def variant_statistics(
@@ -319,14 +319,17 @@ def people_kept_out(
     video_id,  # text
     n,         # scene number
     A,         # [H, W], whose size it gets
+    files=None, # akv.editors.scene_source.SceneFiles of the video; None: looked up
 ):             # [H, W] of {0, 1}; None where a placebo may be on people, or the scene's image is not there
     "Where the placebo of a scene must not be, because there are people."
-    from akv.editors.scene_source import SceneSource
-    if generator.on_person or n not in generator.project.find_scene_images(video_id): return None
-    return mask_like(SceneSource(generator.project, video_id, n).people.astype(np.float32), A)
+    from akv.editors.scene_source import SceneFiles, SceneSource
+    if generator.on_person: return None
+    files = files or SceneFiles(generator.project, video_id)
+    if n not in files.images: return None
+    return mask_like(SceneSource(generator.project, video_id, n, files=files).people.astype(np.float32), A)
 
 # %% ../nbs/07_variants.ipynb #840df4a9
-def _treat_scene(generator, row, windows, folder):
+def _treat_scene(generator, row, windows, folder, files):
     "All maps of one scene: ({variant: row of its table}, {variant: facts})."
     number, table = row['scene_number'], generator.valid_scenes_file
     A = load_heatmap(resolve_path(row['attention_heatmap_path'], table))
@@ -334,7 +337,7 @@ def _treat_scene(generator, row, windows, folder):
     M = mask_like(load_mask(resolve_path(row['keyword_mask_path'], table)), A)
     alphas = generator.boost_alpha, generator.reduction_alpha
     kinds = scene_kinds(windows, number, *alphas)
-    people = people_kept_out(generator, row['video_id'], number, A) if 'placebo' in kinds.values() else None
+    people = people_kept_out(generator, row['video_id'], number, A, files) if 'placebo' in kinds.values() else None
     maps = treated_maps(A, M, sorted(set(kinds.values()) - {'same'}), *alphas, people)
     paths = _write_maps(folder, scene_name(row['video_id'], number), kinds, maps)
     facts = {v: maps[kind][1] for v, kind in kinds.items()}
@@ -379,15 +382,17 @@ def _make_video(generator, video_id, output_dir):
     numbers = [row['scene_number'] for row in rows]
     windows = video_windows(generator.project, video_id, numbers, generator.window_type, generator.ramp_seconds,
                             generator.equal_exposure)
+    from akv.editors.scene_source import SceneFiles
+    files = None if generator.on_person else SceneFiles(generator.project, video_id)
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda row: _treat_scene(generator, row, windows, folder), rows))
+        made = list(pool.map(lambda row: _treat_scene(generator, row, windows, folder, files), rows))
     variants = {v: pd.DataFrame([scene[v] for scene, _ in made]) for v in VARIANTS}
-    for variant, table in variants.items(): write_table(table, folder / f'{variant}_scenes.csv')
+    for variant, table in variants.items(): write_table(table, folder / f'{variant}_scenes.csv', sync=False)
     wanted = {scene_name(video_id, n) for n in numbers}
     for path in folder.glob('*/attention_heatmap/*-Scene-*'): # of scenes that only an earlier run had
         if path.stem not in wanted: path.unlink()
     report = _statistics_of(generator, video_id, windows, variants, [facts for _, facts in made])
-    write_json(folder / 'statistics.json', report)
+    write_json(folder / 'statistics.json', report, sync=False)
     write_provenance(folder, source=generator.project.relative(generator.valid_scenes_file), model='alpha law',
                      settings=generator.settings)
     return variants
@@ -414,11 +419,14 @@ class VariantsManifest(BaseModel):
 # %% ../nbs/07_variants.ipynb #b65e3123
 def write_manifest(
     output_dir, # the folder of the variants, with one folder per video
-)->Path: # manifest.json, rebuilt from the statistics.json of every video that is there
+    path=None, # of the manifest; None: manifest.json in that folder
+    video_ids=None, # those it is to list; None: every video whose statistics.json is there
+)->Path: # the manifest
     "Write `manifest.json`: each video with its keyword, each variant with its table, treated scenes and means."
-    videos = {}
-    for path in sorted(Path(output_dir).glob('*/statistics.json')):
-        if (statistics := read_derived(path, Statistics)) is None: continue      # its variants are made again
+    videos, folder = {}, Path(output_dir)
+    places = folder.glob('*/statistics.json') if video_ids is None else (folder/safe_id(v)/'statistics.json' for v in video_ids)
+    for place in sorted(p for p in places if p.is_file()):
+        if (statistics := read_derived(place, Statistics)) is None: continue     # its variants are made again
         video_id = statistics['video_id']
         kept = 'treated', 'mean_alignment', 'mean_attention_proportion'
         variants = {v: dict(table=f'{video_id}/{v}_scenes.csv') | {k: s[k] for k in kept}
@@ -427,23 +435,24 @@ def write_manifest(
                                 scenes=statistics['variants']['baseline']['scene_numbers'],
                                 window_type=statistics['windows']['type'],
                                 statistics=f'{video_id}/statistics.json', variants=variants)
-    return write_json(Path(output_dir) / 'manifest.json', dict(variants=list(VARIANTS), videos=videos))
+    return write_json(path or folder/'manifest.json', dict(variants=list(VARIANTS), videos=videos))
+
+def list_variants(
+    project, # akv.study.project.Project
+)->Path: # its manifest
+    "Bring the manifest of a project's variants up to date; that of a part of a run has its own video alone."
+    return write_manifest(project.variants(), project.manifest, [project.video_id] if project.apart else None)
 
 # %% ../nbs/07_variants.ipynb #aad31d63
-@functools.lru_cache(maxsize=2)
-def _manifest_at(path, *state): return read_derived(path, VariantsManifest)
+@remembered
+def _manifest_at(path): return read_derived(path, VariantsManifest)
 
 def videos_with_variants(
     project, # akv.study.project.Project
 )->dict:     # {video id: its entry in the manifest}; {} where no variants were made
     "The videos of the manifest. A manifest that is damaged or gone is put together again from the statistics of the videos."
-    def read(): # it is asked for once a video, and is as large as the study
-        state = project.manifest.stat()
-        return _manifest_at(project.manifest, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-    manifest = read() if project.manifest.is_file() else None
-    if manifest is None and any(project.variants().glob('*/statistics.json')):
-        write_manifest(project.variants())
-        manifest = read()
+    manifest = _manifest_at(project.manifest)
+    if manifest is None and any(project.variants().glob('*/statistics.json')): manifest = _manifest_at(list_variants(project))
     return manifest['videos'] if manifest else {}
 
 # %% ../nbs/07_variants.ipynb #75694755
@@ -458,6 +467,7 @@ class VideoVariantGenerator:
         ramp_seconds=.25,       # length of the fade at a window edge inside a scene
         equal_exposure=False,   # early, middle and late of equal dose x time: cut to the same number of treated seconds
         on_person=False,        # the product is on people: then its placebo may be, too
+        project=None,           # whose scenes these are, wherever the table lies; None: the project in whose `data` it lies
     ):
         """Scenes rejected in review are left out. Raises `SettingsError` for a setting out of range, `TableError` for a
         table that is missing, empty or wrong."""
@@ -472,21 +482,24 @@ class VideoVariantGenerator:
                              window_type=window_type, ramp_seconds=float(ramp_seconds),
                              equal_exposure=bool(equal_exposure), on_person=bool(on_person))
         vars(self).update(self.settings)
-        self.valid_scenes_file, self.project = Path(valid_scenes_file), project_of(valid_scenes_file)
-        self.valid_scenes = _reviewed(_valid_scenes(self.valid_scenes_file), self.project)
+        self.project = project or project_of(valid_scenes_file)
+        self.valid_scenes = _reviewed(_valid_scenes(Path(valid_scenes_file)), self.project)
+        self.valid_scenes_file = Path(valid_scenes_file) if project is None else Project(project.root).valid_scenes_csv
         self.video_ids = list(self.valid_scenes['video_id'].unique())
+        self._rows = self.valid_scenes.groupby('video_id').indices
 
     def scenes_of(self,
         video_id,  # as in valid_scenes.csv
     ):             # DataFrame of its valid scenes, in order
         "The valid scenes of a video. Raises `TableError` where it has none."
-        if video_id in self.video_ids: return self.valid_scenes[self.valid_scenes['video_id'] == video_id]
+        if video_id in self._rows: return self.valid_scenes.iloc[self._rows[video_id]]
         known = ', '.join(self.video_ids[:10])
         raise TableError(f"{self.valid_scenes_file}: no valid scene of video {video_id!r}; videos: {known}")
 
     def create_all_variants_for_video(self,
         video_id,                       # as in valid_scenes.csv
         output_dir='outputs/variants',  # relative to the project folder, or absolute
+        manifest=True,                  # False: whoever makes many videos calls `write_manifest` after the last
     )->dict:                            # {variant: DataFrame of its scenes}, the content of the {variant}_scenes.csv
         """Write the heatmaps, tables and statistics of one video, and bring the manifest up to date.
 
@@ -496,7 +509,7 @@ class VideoVariantGenerator:
         unreadable file."""
         output_dir = self.project.resolve(output_dir)
         variants = _make_video(self, video_id, output_dir)
-        write_manifest(output_dir)
+        if manifest: write_manifest(output_dir)
         return variants
 
     def generate_variants_for_all_videos(self,
@@ -508,7 +521,8 @@ class VideoVariantGenerator:
         Raises `TableError` for a scene that scenes.csv does not have, `ImageError` for an unreadable file."""
         from tqdm.auto import tqdm
         ids = tqdm(self.video_ids[:max_videos], 'variants', disable=None, leave=False)
-        return {video_id: self.create_all_variants_for_video(video_id, output_dir) for video_id in ids}
+        try: return {video_id: self.create_all_variants_for_video(video_id, output_dir, manifest=False) for video_id in ids}
+        finally: write_manifest(self.project.resolve(output_dir))   # once: it grows with the study
 
     def compute_variant_statistics(self,
         variants,  # what create_all_variants_for_video returned
