@@ -907,6 +907,7 @@ def study_facts(
     for name in _COMPUTE:
         try: versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError: pass
+    large = settings.keywords.source in ('clipseg', 'sam2') or settings.attention.source == 'llava' or settings.editing.editor != 'photometric'
     device = f'cuda ({torch.cuda.get_device_name()})' if torch.cuda.is_available() else 'cpu'
     a = settings.attention
     models = {f'attention model {name}': chosen_hash(name) for name in (a.model, *a.witnesses)}
@@ -920,7 +921,7 @@ def study_facts(
     chosen = settings.model_dump(mode='json')
     return dict(akv=akv.__version__, settings=chosen, models=models, seeds=dict(seeds(chosen)),
                 made_with=dict(akv=akv.__version__, python=platform.python_version(), system=f'{platform.system()} {platform.machine()}',
-                               device=device, threads=torch.get_num_threads(), **versions))
+                               device=device, threads=torch.get_num_threads() if large else 1, **versions))
 
 def record_study(
     chain:Chain,   # after its videos went through
