@@ -10,10 +10,9 @@ import itertools
 import numpy as np
 import ipywidgets as widgets
 from fastcore.basics import patch
-from ..study.files import AkvError, content_hash
+from ..study.files import AkvError, content_hash, read_derived
 from ..study.project import VARIANTS
 from ..study.review import add_video_rating, read_video_ratings
-from ..variants import videos_with_variants
 from .shown import button, Shown
 from .player import doses_shown, Player, project_with_variants, versions
 
@@ -56,7 +55,7 @@ class VideoCompare(Shown):
         self._wanted = known[self.blind:] if variants is None else list(variants)
         strange = sorted(set(self._wanted) - set(known))
         if strange: raise AkvError(f'there is no variant {strange[0]!r}; choose from {", ".join(known)}')
-        ids = list(videos_with_variants(self.project))
+        ids = list((read_derived(self.project.manifest, dict) or {}).get('videos') or {})
         self.video_ids = [v for v in ids if self._files(v)]
         if not self.video_ids:
             raise AkvError(f'{self.project.videos}: no videos of {", ".join(ids) or "any ad"}; run `akv assemble`')
