@@ -96,13 +96,12 @@ def _sees(path, token): # whether a worker finds a file, and what akv is there
 def _check_shared(ray, folder):
     "Raise `AkvError` where a machine of the cluster does not see a folder, or has another akv."
     import akv
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     folder.mkdir(parents=True, exist_ok=True)
     probe, token = temporary_path(folder/'seen.txt'), os.urandom(8).hex()
     try:
         probe.write_text(token)
         for node in (node for node in ray.nodes() if node['Alive'] and node['Resources'].get('CPU')):
-            there = NodeAffinitySchedulingStrategy(node['NodeID'], soft=False)
+            there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node['NodeID'], soft=False)
             try: seen, version = ray.get(ray.remote(_sees).options(num_cpus=1, scheduling_strategy=there).remote(probe.absolute(), token), timeout=300)
             except ray.exceptions.RayError as error:
                 raise AkvError(f"the machine {node['NodeManagerHostname']} of the cluster could not be asked ({type(error).__name__}); is akv installed there?") from None
