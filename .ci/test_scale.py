@@ -92,10 +92,10 @@ def test_two_shards_at_once(ads, plain, tmp_path):
     assert owners == dict(one='one', two='two')
     def of_one(name):     # a path names its video; a unit is named after its content, in which the video is, too
         parts = Path(name).parts
-        return parts[1] == 'units' or sum(any(p == v or p.startswith((f'{v}-', f'{v}_', f'{v}.')) for p in parts) for v in IDS) == 1
+        return 'units' in parts[1:3] or sum(any(p == v or p.startswith((f'{v}-', f'{v}_', f'{v}.')) for p in parts) for v in IDS) == 1
     assert all(map(of_one, tree(study))), [name for name in tree(study) if not of_one(name)]
     made = {p: p.stat().st_mtime_ns for p in (*study.rglob('*.mp4'), *(study / 'outputs/units').rglob('*.*'))}
-    with mock.patch.object(pipeline, 'manipulation_check', side_effect=AssertionError('measured again')): run(ads, study)
+    with mock.patch.object(pipeline, 'measure_edits', side_effect=AssertionError('measured again')): run(ads, study)
     assert {p: p.stat().st_mtime_ns for p in made} == made
     assert_same(plain, study)
 

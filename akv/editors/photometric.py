@@ -543,7 +543,6 @@ def _within(fit, frames, masks, regions, model, level): # the fit, weaker where 
     return fit
 
 # %% ../../nbs/editors/03_photometric.ipynb #71705999
-_LEADING, _TOGETHER = 5, 3 # looks at the middle frame alone, and then at all; a look at all costs as many times as much as there are frames
 def fit_dose(
     frames, # uint8 [H, W, 3], a list of one size
     masks, # M [H, W] for each frame
@@ -571,10 +570,8 @@ def fit_dose(
     search = _Search(frames, masks, regions, model, bounds, lead=lead).prepare(lead) if len(frames) > 1 else lead
     lead.worth = search.worth = lead.against_photographs(target, level)
     z, taken, offset = lead.start(target, level), 0, 0.
-    few = search is not lead and bool(search.looks)
-    if few: z, _, taken = lead.towards(z, target, level, min(steps, _LEADING), tolerance / 2)
     for _ in range(3):                               # small pictures lead, full-size pixels decide
-        z, reached, n = search.towards(z, target - offset, level, min(steps, _TOGETHER) if few else steps, tolerance / 2, 1. if few else 1.5)
+        z, reached, n = search.towards(z, target - offset, level, steps, tolerance / 2)
         taken += n
         edit = search.edit(z)
         fit = _measured(_pictures(frames, regions, edit), masks, model, edit, before, search.seen(z), taken)
