@@ -165,7 +165,8 @@ def main(
     try:
         with _ended_by_sigterm():
             if args.command != 'init': _import_stages()      # init needs only the settings, and comes at once
-            if not command.writes: return command.work(args)
+            follows = command.name == 'train' and os.environ.get('RANK', '0') != '0'   # one of several that train together: the first holds the lock
+            if not command.writes or follows: return command.work(args)
             with project_lock(Project(args.output), shared=bool(getattr(args, 'shard', None))): return command.work(args)
     except KeyboardInterrupt as stop:
         print("\nakv: stopped; the same command goes on from here", file=sys.stderr)
