@@ -83,10 +83,11 @@ def tree(folder):
 
 
 def sibling(path, root):
-    "Another file of the study of the same kind, with other content; not the manifest, which is to say what was done."
+    "Another file of the study of the same kind, with other content; not the manifest, which is to say what was done, nor what is remembered of the disk."
+    apart = [(root / 'outputs' / name).resolve() for name in ('manifest.json', '.stages/hashes.jsonl')]
     for pattern in (f'*{path.suffix}', f'../*{path.suffix}', f'../*/*{path.suffix}', f'../*/*/*{path.suffix}'):
         for other in sorted(path.parent.glob(pattern)):
-            if not other.resolve().is_relative_to(root.resolve()) or other == root / 'outputs/manifest.json': continue
+            if not other.resolve().is_relative_to(root.resolve()) or other.resolve() in apart: continue
             if other.stat().st_size and other.read_bytes() != path.read_bytes(): return other.resolve()
     return None
 
