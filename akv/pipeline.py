@@ -40,7 +40,7 @@ from .scenes import extract_scenes
 from .keywords import frame_given, make_masks, name_stray_boxes, no_row_of, scene_table, take_area
 from .attention import make_attention
 from .validation import write_valid_scenes
-from .variants import list_variants, VideoVariantGenerator, videos_with_variants
+from .variants import list_variants, make_variants, VideoVariantGenerator, videos_with_variants
 from .editing import edit_scenes, EDITORS, list_units, make_editor, missing_units, plan_units, run_units, unit_lines
 from .temporal import assemble_videos, dose_weights, VideoEditor
 from .check import (checked_content, checked_videos, COLUMNS as CHECK_COLUMNS, FLAGGED, forget_checked, measure_edits,
@@ -546,7 +546,7 @@ def variants(self:Chain, video_id):
     entry = videos_with_variants(p).get(video_id)
     if not right:
         for path in by_hand: duplicate(path, aside/path.relative_to(place))
-        maker.create_all_variants_for_video(video_id, manifest=False)
+        make_variants(maker, video_id)
         cache.mark('variants', video_id, key, [f for _, f in _contents(place)])
         _put_back(aside, place)
     if not right or entry is None or not cache.is_done('variants_entry', video_id, content_hash(entry)): self.later(self.write_variants, video_id)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['asks_for_change', 'asking_rows', 'scene_kinds', 'Windows', 'video_windows', 'treated_maps', 'variant_statistics',
-           'people_kept_out', 'Statistics', 'VariantsManifest', 'write_manifest', 'list_variants',
+           'people_kept_out', 'make_variants', 'Statistics', 'VariantsManifest', 'write_manifest', 'list_variants',
            'videos_with_variants', 'VideoVariantGenerator']
 
 # %% ../nbs/07_variants.ipynb #3d3a8036
@@ -375,9 +375,14 @@ def _statistics_of(generator, video_id, windows, variants, facts):
                 variants=statistics, **exceptions)
 
 # %% ../nbs/07_variants.ipynb #5bd806fa
-def _make_video(generator, video_id, output_dir):
-    "All files of one video; {variant: DataFrame}."
+def make_variants(
+    generator, # VideoVariantGenerator
+    video_id, # as in valid_scenes.csv
+    output_dir='outputs/variants', # relative to the project folder, or absolute
+)->dict: # {variant: DataFrame}
+    "All files of one video, but the manifest, which whoever makes many videos writes after the last. Raises as the generator does."
     import pandas as pd
+    output_dir = generator.project.resolve(output_dir)
     folder, rows = output_dir / safe_id(video_id), generator.scenes_of(video_id).to_dict('records')
     numbers = [row['scene_number'] for row in rows]
     windows = video_windows(generator.project, video_id, numbers, generator.window_type, generator.ramp_seconds,
@@ -499,7 +504,6 @@ class VideoVariantGenerator:
     def create_all_variants_for_video(self,
         video_id,                       # as in valid_scenes.csv
         output_dir='outputs/variants',  # relative to the project folder, or absolute
-        manifest=True,                  # False: whoever makes many videos calls `write_manifest` after the last
     )->dict:                            # {variant: DataFrame of its scenes}, the content of the {variant}_scenes.csv
         """Write the heatmaps, tables and statistics of one video, and bring the manifest up to date.
 
@@ -507,9 +511,8 @@ class VideoVariantGenerator:
         it is: `treated` false, `realised_alpha` 1, the reason in `statistics.json`.
         Raises `TableError` for an unknown video or a scene that scenes.csv does not have, `ImageError` for an
         unreadable file."""
-        output_dir = self.project.resolve(output_dir)
-        variants = _make_video(self, video_id, output_dir)
-        if manifest: write_manifest(output_dir)
+        variants = make_variants(self, video_id, output_dir)
+        write_manifest(self.project.resolve(output_dir))
         return variants
 
     def generate_variants_for_all_videos(self,
@@ -521,7 +524,7 @@ class VideoVariantGenerator:
         Raises `TableError` for a scene that scenes.csv does not have, `ImageError` for an unreadable file."""
         from tqdm.auto import tqdm
         ids = tqdm(self.video_ids[:max_videos], 'variants', disable=None, leave=False)
-        try: return {video_id: self.create_all_variants_for_video(video_id, output_dir, manifest=False) for video_id in ids}
+        try: return {video_id: make_variants(self, video_id, output_dir) for video_id in ids}
         finally: write_manifest(self.project.resolve(output_dir))   # once: it grows with the study
 
     def compute_variant_statistics(self,

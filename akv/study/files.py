@@ -430,7 +430,7 @@ def remembered(
     read,  # function of a path
 ):         # the same function; it is called again when the file has changed, or is not there
     "Keep what a function makes of a file until the file changes."
-    @functools.lru_cache(maxsize=32)
+    @functools.lru_cache(maxsize=256)
     def at(path, *stamp): return read(path)
     @functools.wraps(read)
     def answer(path):

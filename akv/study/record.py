@@ -100,7 +100,7 @@ class FileHashes:
         "Wait until the files can be remembered, a tenth of a second at most, and remember them."
         fresh = [path for path in paths if (state := _state(path)) and self.known.get(self.project.relative(path), [None])[0] != state]
         newest = max((_changed_at(_state(path)) for path in fresh), default=0)
-        if newest and 0 < (wait := newest + _TICK - self._clock()) <= _TICK: time.sleep(wait/1e9)
+        if newest and 0 < (wait := newest + _TICK - self._clock()) <= _TICK: time.sleep(wait/1e9 + .02)   # that clock ticks in hundredths
         for path in fresh: self.of(path)
 
 @functools.lru_cache(maxsize=32)
