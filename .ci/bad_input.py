@@ -71,6 +71,14 @@ def readers_of_pictures():
     return dict(image=picture, mask=mask, heatmap=heatmap, given_mask=given_mask, coloured=coloured)
 
 
+def each_written(folder, suffix, contents, read):
+    "A case for each content: it is written to a file of its own, and read."
+    for name, content in contents.items():
+        path = folder/f'{name}{suffix}'
+        path.write_bytes(content)
+        yield name, lambda path=path: read(path)
+
+
 @group
 def pictures(folder, quick):
     "Pictures of a right kind that are cut, empty, of another kind, or far too large."
@@ -292,10 +300,7 @@ def settings(folder, quick):
                      zip=zip_bomb(2**20), pickle=pickle.dumps(Touch(canary)), half=b'video: {codec: "\xed\xa0\x80"}')
 
     def load(path): assert isinstance(load_settings(path), Settings)
-    for name, content in contents.items():
-        path = folder/f'{name}.yaml'
-        path.write_bytes(content)
-        yield name, lambda path=path: load(path)
+    yield from each_written(folder, '.yaml', contents, load)
 
 
 @group
@@ -310,10 +315,7 @@ def json_files(folder, quick):
                      comment=b'{"a": 1} // b',
                  trailing=b'{"a": 1,}', text=b'hello', number=b'1', null=b'null', zip=zip_bomb(2**20), long=b'"' + b'x'*deep*20 + b'"',
                      pickle=pickle.dumps(Touch(folder.parent/'outside'/'executed')))
-    for name, content in files.items():
-        path = folder/f'{name}.json'
-        path.write_bytes(content)
-        yield name, lambda path=path: read_json(path)
+    yield from each_written(folder, '.json', files, read_json)
 
 
 # Weights

@@ -9,7 +9,6 @@ __all__ = ['EDITORS', 'diffusion_model', 'make_editor', 'WorkUnit', 'measured_fr
 
 # %% ../nbs/12_editing.ipynb #bb147159
 import functools, json, os, shutil
-from concurrent.futures import as_completed, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ from .study.images import save_image
 from .study.project import Project, VARIANTS, write_provenance
 from .study.settings import Settings
 from .study.record import hashes_of, StageCache
-from .study.threads import fixed_threads
+from .study.threads import alongside, fixed_threads
 from .media.decoding import probe
 from .sources.weights import OUTLINE_WEIGHTS
 from .sources.other_models import chosen_model
@@ -402,19 +401,7 @@ def side_by_side(
     threads=None, # jobs at a time; None: as many as PyTorch uses cores, four at most, since each takes a gigabyte
 ): # yields what each job gave, in the order in which they end
     "Do jobs in threads, each with one core to itself. What a job raises is raised here, and no further job is begun."
-    before = torch.get_num_threads()
-    threads, waiting = min(threads or min(before, 4), len(jobs)), []
-    try:
-        torch.set_num_threads(1)
-        if threads < 2: yield from map(work, jobs)
-        else:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                try:
-                    waiting += [pool.submit(work, job) for job in jobs]
-                    for done in as_completed(waiting): yield done.result()
-                finally:
-                    for one in waiting: one.cancel()
-    finally: torch.set_num_threads(before)
+    return alongside(work, jobs, threads, in_order=False)
 
 # %% ../nbs/12_editing.ipynb #664beb35
 def _adopt(project, units, edits):

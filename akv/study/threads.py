@@ -7,7 +7,7 @@ __all__ = ['fixed_threads', 'alongside']
 
 # %% ../../nbs/study/09_threads.ipynb #b6c51644
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed, ThreadPoolExecutor
 
 # %% ../../nbs/study/09_threads.ipynb #fcff5905
 @contextlib.contextmanager
@@ -24,6 +24,7 @@ def alongside(
     work,         # function of one job, which may work in a thread
     jobs,         # iterable; no job may need another
     threads=None, # jobs at a time; None: as many as PyTorch uses threads, four at most
+    in_order=True, # False: in the order in which they end
 ):                # yields what each job gave, in the jobs' order
     "Do jobs in threads of one PyTorch thread each. What a job raises is raised here, and no further job is begun."
     import torch
@@ -33,6 +34,6 @@ def alongside(
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting = [pool.submit(work, job) for job in jobs]
             try:
-                for one in waiting: yield one.result()
+                for one in waiting if in_order else as_completed(waiting): yield one.result()
             finally:
                 for one in waiting: one.cancel()
