@@ -1,8 +1,10 @@
 """A study in parts: two shards at the same moment, and Ray with a worker that is killed. Each leaves what a plain run leaves, byte by byte.
 
-The page is left out: it takes seven seconds, and is made from files that are compared.
+The plain run and the first shard compute with one thread, the second shard with two: the number of threads changes no byte either.
+The page is left out of the runs, since it takes seconds; it is made with one thread and with two from the finished study.
 """
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import torch
 from akv import pipeline
 from akv.media.decoding import iter_frames
 from akv.media.encoding import make_video
+from akv.report import make_report
 from akv.study.files import PACKAGE, read_json, read_table, write_table
 from akv.study.project import Project
 from akv.study.settings import Settings, save_settings
@@ -40,7 +43,7 @@ def assert_same(study, other):
 
 @pytest.fixture(scope='module')
 def ads(tmp_path_factory):
-    "A folder with two ads of 1.3 seconds, a box in each, and settings that make little work: one frame is measured, and only `reduction` edits."
+    "A folder with two ads of 1.3 seconds, a box in each, and settings that make little work: one frame is measured, the doses are small."
     here, rows = tmp_path_factory.mktemp('ads'), []
     boxes = read_table(PACKAGE / 'demo/boxes.csv').query('video_id == "demo_box"').set_index('scene_number')
     frames = {i: f[::2, ::2] for i, f in iter_frames(PACKAGE / 'demo/demo_box.mp4') if i < 78}
@@ -83,8 +86,8 @@ def test_two_shards_at_once(ads, plain, tmp_path):
     study = tmp_path / 'study'
     command = [*AKV, *(ads / f'{v}.mp4' for v in IDS), '--keyword', 'biscuits', '--boxes', ads / 'boxes.csv', '--settings', ads / 'quick.yaml',
                '--output', study, '--shard']
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    shards = [subprocess.Popen([*command, f'{i}/2'], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for i in (1, 2)]
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    shards = [subprocess.Popen([*command, f'{i}/2'], env=environment | {'OMP_NUM_THREADS': str(i)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for i in (1, 2)]
     said = [shard.communicate() for shard in shards]
     assert [shard.returncode for shard in shards] == [0, 0], said
     assert [out.split()[:3] for out, _ in said] == [['shard', '1/2:', 'one'], ['shard', '2/2:', 'two']]
@@ -98,6 +101,16 @@ def test_two_shards_at_once(ads, plain, tmp_path):
     with mock.patch.object(pipeline, 'measure_edits', side_effect=AssertionError('measured again')): run(ads, study)
     assert {p: p.stat().st_mtime_ns for p in made} == made
     assert_same(plain, study)
+
+
+def test_the_page_does_not_depend_on_threads(plain, tmp_path):
+    pages, threads = [], torch.get_num_threads()
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        study = shutil.copytree(plain, tmp_path / str(n))
+        try: pages.append(make_report(Project(study))[0].read_bytes())
+        finally: torch.set_num_threads(threads)
+    assert pages[0] == pages[1]
 
 
 def kill_an_editing_worker(units, killed):

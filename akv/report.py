@@ -6,7 +6,7 @@
 __all__ = ['make_report']
 
 # %% ../nbs/18_report.ipynb #03afdd83
-import base64, io, tempfile
+import base64, io, re, tempfile
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -90,6 +90,15 @@ class _Ad:
         source = SceneSource(self.project, self.video_id, n)
         known = source.video is not None and source.video.is_file()
         return seen_in(chosen_model(self.lead), source if known else None, [source.image_frame])
+
+    def key(self, shares): # hash of all that its part of the page shows; shares: its rows of area_shares.csv
+        project, hashes, id_ = self.project, hashes_of(self.project), self.video_id
+        files = [*self.images.values(), *(project.find_keyword_mask(id_, n) for n in self.scenes), project.source_video(id_),
+                 project.scenes_csv(id_), *(project.edited_scene(v, id_, n) for v, n in self.rows)]
+        videos = [project.video(id_, variant).is_file() for variant in VARIANTS]
+        return content_hash(akv.__version__, id_, project.keywords().get(id_, ''), self.height, self.lead, chosen_hash(self.lead),
+                            self.check.to_csv(index=False), shares.to_csv(index=False), areas_left_out(project, id_), videos,
+                            [path and hashes.of(path) for path in files])
 
     def name(self, variant): # with its colour, and a link to its video
         video, name = self.project.video(self.video_id, variant), variant_words(variant)
@@ -222,10 +231,9 @@ def _area_rows(ad, shares):
             name = ''
     return rows
 
-def _areas_html(ad):
+def _areas_html(ad, shares): # the ad's rows of area_shares.csv
     "What the variants did to areas beside the product, and which masks were not used; nothing where none was given."
-    shares, left_out = read_area_shares(ad.project), areas_left_out(ad.project, ad.video_id)
-    shares = shares[shares['video_id'] == ad.video_id]
+    left_out = areas_left_out(ad.project, ad.video_id)
     if not len(shares) and not left_out: return ''
     columns = ['area', 'variant', 'scenes', 'share before', 'after', 'change, points', "the product's",
                *(f"alpha{'' if c == 'alpha_akv' else f', {escape(variant_words(c)[6:])}'}" for c in shares.columns if c.startswith('alpha_'))]
@@ -250,7 +258,7 @@ def _number_table(ad):
     return _html_table(rows, columns, columns[1:-1])
 
 # %% ../nbs/18_report.ipynb #2ad95d48
-def _ad_html(ad):
+def _ad_html(ad, area_shares): # its rows of area_shares.csv
     "The whole part of one ad."
     shares = {v: [getattr(ad.rows.get((v, n)), 'share_after', None) for n in ad.scenes] for v in VARIANTS}
     asked, profile = 'Asked against delivered', 'Attention on the product, scene by scene'
@@ -264,7 +272,7 @@ def _ad_html(ad):
     return _from_template('report_ad.html', video_id=escape(ad.video_id),
                           keyword=escape(ad.project.keywords().get(ad.video_id, '')), doses=_dose_rows(ad),
                           frames=_frame_grid(ad), figures=f'<div class="pair">{"".join(figures)}</div>',
-                          attention=_before_after(ad), areas=_areas_html(ad), motion=_motion_html(ad.check, ad.name),
+                          attention=_before_after(ad), areas=_areas_html(ad, area_shares), motion=_motion_html(ad.check, ad.name),
                           numbers=_number_table(ad))
 
 # %% ../nbs/18_report.ipynb #c19ec899
@@ -369,7 +377,22 @@ def _timings_html(timings):
     return '<h3>Where the time went</h3>' + _html_table(rows, ['stage', 'videos', 'scenes', 'seconds', 'processor seconds', 'seconds a scene', 'share'])
 
 # %% ../nbs/18_report.ipynb #854cddf8
-def _page(project, settings, check, faults, timings=None):
+_PART = re.compile('<!-- ad ([0-9a-f]{64}) -->\n(.*?)\n<!-- end of ad -->', re.DOTALL)
+
+def _parts_before(project, cache):
+    "{key: part} of the page that is there; {} where it is not what akv wrote."
+    written = cache.files('report', 'report').get(project.report)
+    if not written or not cache.hashes.same(project.report, written): return {}
+    return dict(_PART.findall(project.report.read_text(encoding='utf-8')))
+
+def _ad_parts(ads, shares, before):
+    "Yields the parts of all ads; those that `before` has are not drawn again."
+    for ad in ads:
+        of_ad = shares[shares['video_id'] == ad.video_id]
+        key = ad.key(of_ad)
+        yield f'<!-- ad {key} -->\n{before[key] if key in before else _ad_html(ad, of_ad)}\n<!-- end of ad -->'
+
+def _page(project, settings, check, faults, timings, before):
     "The whole page."
     ids, pairs, e, d = check['video_id'].unique(), settings.video.check_pairs, settings.experiments, settings.editing
     height = 300 if len(ids) <= 4 else 200 if len(ids) <= 12 else 120   # of the frames: many ads still fit into a mail
@@ -388,7 +411,7 @@ def _page(project, settings, check, faults, timings=None):
         chosen = save_settings(settings, Path(folder)/'settings.yaml').read_text(encoding='utf-8')
     return _from_template(
         'report.html', names=', '.join(map(escape, ids)), style=_static('report.css'), cards=_cards(check),
-        ads='\n'.join(_ad_html(_Ad(project, video_id, check, height, lead)) for video_id in ids), people=(people := _people_html(project, check)) + experiment_html(project),
+        ads='\n'.join(_ad_parts([_Ad(project, video_id, check, height, lead) for video_id in ids], read_area_shares(project), before)), people=(people := _people_html(project, check)) + experiment_html(project),
         measured="what people's own looking says of them stands above" if people and SIMULATED not in check else 'no people have seen these edits',
         faults=_shortfalls(project, check, faults) + _timings_html(timings), window='scenes' if e.window_type == 'thirds' else 'time',
         boost=e.boost_alpha, reduction=e.reduction_alpha, frames=d.measure_frames, tolerance=100*d.tolerance,
@@ -415,6 +438,6 @@ def make_report(
     areas = [left_out for video_id in check['video_id'].unique() if (left_out := areas_left_out(project, video_id))]
     key = content_hash(akv.__version__, [project.manipulation_check, *finished, *tables], faults, settings, *areas)
     if not again and timings is None and cache.is_done('report', 'report', key): return project.report, False
-    write_text(project.report, _page(project, settings, check, faults, timings))
+    write_text(project.report, _page(project, settings, check, faults, timings, {} if again else _parts_before(project, cache)))
     cache.mark('report', 'report', key, [project.report])
     return project.report, True
