@@ -53,7 +53,7 @@ def ads(tmp_path_factory):
         rows.append(dict(video_id=video_id, scene_number='1', frame='2', kind='product', **box))
     write_table(pd.DataFrame(rows), here / 'boxes.csv')
     quick = Settings()
-    quick.editing.measure_frames = quick.video.check_pairs = 1
+    quick.editing.measure_frames, quick.video.check_pairs, quick.attention.flips = 1, 1, False
     quick.experiments.boost_alpha, quick.experiments.reduction_alpha = 1., .95
     save_settings(quick, here / 'quick.yaml')
     return here

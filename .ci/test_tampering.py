@@ -54,7 +54,7 @@ def make_study(root):
     hand = cv2.fillPoly(np.zeros((320, 180), np.uint8), [np.array([(0, 157), (30, 160), (48, 154), (56, 158), (24, 182), (0, 178)])], 1)
     save_mask(hand, Project(root).area_mask('clip', 'hand', 2))
     quick = Settings()
-    quick.editing.measure_frames = quick.video.check_pairs = 1
+    quick.editing.measure_frames, quick.video.check_pairs, quick.attention.flips = 1, 1, False
     quick.experiments.boost_alpha, quick.experiments.reduction_alpha = 1.2, .85
     result = run([clip], 'biscuits', root, boxes=boxes, settings=quick, progress=False)
     assert result.videos == ['clip'] and not result.faults and verify(result.project, False) == []
