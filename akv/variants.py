@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 from .study.files import (notice, read_derived, read_table, remembered, SettingsError, TableError, write_files, write_json,
                              write_table)
+from .study.threads import keep_memory
 from .study.images import fit_heatmap, heatmap_files, load_heatmap, load_mask, mask_like, sixteen_bits
 from .study.project import (Project, project_of, read_scenes, resolve_path, safe_id, scene_name, VALID_SCENES_COLUMNS,
                                VARIANTS, write_provenance)
@@ -382,6 +383,7 @@ def make_variants(
 )->dict: # {variant: DataFrame}
     "All files of one video, but the manifest, which whoever makes many videos writes after the last. Raises as the generator does."
     import pandas as pd
+    keep_memory()     # maps of megabytes come and go
     output_dir = generator.project.resolve(output_dir)
     folder, rows = output_dir / safe_id(video_id), generator.scenes_of(video_id).to_dict('records')
     numbers = [row['scene_number'] for row in rows]
