@@ -93,7 +93,7 @@ class _Ad:
 
     def key(self, shares): # hash of all that its part of the page shows; shares: its rows of area_shares.csv
         project, hashes, id_ = self.project, hashes_of(self.project), self.video_id
-        files = [*self.images.values(), *(project.find_keyword_mask(id_, n) for n in self.scenes), project.source_video(id_),
+        files = [*self.images.values(), *project.find_keyword_masks(id_).values(), project.source_video(id_),
                  project.scenes_csv(id_), *(project.edited_scene(v, id_, n) for v, n in self.rows)]
         videos = [project.video(id_, variant).is_file() for variant in VARIANTS]
         return content_hash(akv.__version__, id_, project.keywords().get(id_, ''), self.height, self.lead, chosen_hash(self.lead),
