@@ -12,7 +12,8 @@ import pytest
 
 import browser
 
-pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=f'not installed: {browser.missing()}')
+pytestmark = [pytest.mark.skipif(bool(browser.missing()), reason=f'not installed: {browser.missing()}'),
+              pytest.mark.xdist_group('browser')]      # one worker makes the study, once
 SCENES, FRAMES, SIZE = (1, 2, 3), 12, (180, 320)
 
 

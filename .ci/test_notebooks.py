@@ -4,6 +4,7 @@
 or an import that is missing in the module goes unseen. Here the exported cells are left out, and the names of the
 module, private ones too, stand in for them.
 """
+import atexit
 import importlib
 import logging
 import os
@@ -45,13 +46,18 @@ def run_examples(path):
     cells, module_name = read(path)
     module = importlib.import_module(module_name)
     logging.getLogger('akv').setLevel(logging.WARNING)   # one notebook's level is not to reach the next
-    shell = CaptureShell(path)
+    shell = CaptureShell(path, mpl_format='png')
     shell.user_ns.update({name: value for name, value in vars(module).items() if not name.startswith('__')})
-    with working_directory(path.parent):
-        for index, cell in enumerate(cells):
-            if not is_example(cell): continue
-            error = shell.run_cell(cell.source).exception
-            if error is not None: return message(path, index, cell, module_name, error)
+    try:
+        with working_directory(path.parent):
+            for index, cell in enumerate(cells):
+                if not is_example(cell): continue
+                error = shell.run_cell(cell.source).exception
+                if error is not None: return message(path, index, cell, module_name, error)
+    finally:        # a shell keeps what its cells made until the process ends, and takes a second for each to let go of it
+        atexit.unregister(shell.atexit_operations)
+        shell.history_manager.close()
+        shell.user_ns.clear()
 
 
 def message(path, index, cell, module_name, error):
