@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 from .study.files import (AkvError, content_hash, IdError, ImageError, locked, notice, offered, read_json,
-                             read_table, TableError, whole_number, write_table)
+                             read_table, spans, TableError, whole_number, write_table)
 from .study.images import load_heatmap, load_image, load_mask, save_heatmap, save_mask
 from .study.project import (id_folder, parse_scene_name, read_scenes, resolve_path, same_id, scene_name,
                                read_provenance, write_provenance)
@@ -28,7 +28,6 @@ from .sources.boxes import (BOX_COLUMNS, boxes_of, frame_at, is_click, look_at_b
                                read_boxes, split_at)
 from .sources.weights import ATTENTION_WEIGHTS, OUTLINE_WEIGHTS
 from .sources.outlines import mask_from_boxes, mask_of_distance, NoOutline, signed_distance
-from .sources.tracking import help_wanted, spans, TELLING
 from .sources.annotations import annotation_files, read_annotations
 from .sources.mask_files import inverted_ones, mask_at_size, orientation_of_mask, read_mask, ways_to_give_masks
 from .sources.tracks import load_track, write_track
@@ -431,6 +430,7 @@ class SceneMask:
 # %% ../nbs/02_keywords.ipynb #f756d827
 def _say_where_lost(project, video_id, n, quality, known, files):
     "Notices about a track: in which frames it may be wrong, and that nothing can tell."
+    from akv.sources.tracking import help_wanted, TELLING
     where = f'scene {n} of {video_id}'
     usual = quality.colour_separation[quality.frame.isin(known)].mean()
     if usual < TELLING: notice(f'{where}: the product has nearly the colours of its surroundings (separation '

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 import numpy as np
-from ..study.files import content_hash, file_hash, ImageError, notice, read_json, TableError
+from ..study.files import content_hash, file_hash, ImageError, notice, read_json, spans, TableError
 from ..study.images import decode_image
 from ..study.project import id_folder, read_scenes, write_provenance
 from ..study.record import StageCache
@@ -140,7 +140,7 @@ def _follow(source, name, drawn):
 
 def _tell_doubts(source, name, masks):
     "Say in which frames an area may have been lost, and where nothing can tell."
-    from akv.sources.tracking import help_wanted, spans, TELLING
+    from akv.sources.tracking import help_wanted, TELLING
     project, video_id, n, quality = source.project, source.video_id, source.scene_number, masks.track.quality()
     where, known = f'scene {n} of {video_id}, area {name}', sorted(masks.drawn)
     if quality.colour_separation[quality.frame.isin(known)].mean() < TELLING:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIGNS', 'TELLING', 'Follower', 'expected_overlap', 'shrunk_for_tracking', 'anchor_of', 'followed', 'track_mask',
-           'look_at_mask', 'judged_track', 'track_quality', 'number_runs', 'spans', 'help_wanted']
+           'look_at_mask', 'judged_track', 'track_quality', 'help_wanted']
 
 # %% ../../nbs/sources/05_tracking.ipynb #6da0021f
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from fastcore.basics import patch
-from ..study.files import AkvError
+from ..study.files import AkvError, number_runs
 from .models import load_attention_model
 from .outlines import (guided, mask_from_box, mask_of_distance, put_back, signed_distance, tidy_mask,
                                   view_of)
@@ -436,21 +436,6 @@ def track_quality(
     missing = [index for index in known if index not in seen]
     if missing or not known: raise AkvError(f'track_quality: frame {missing or "any"} is not among the frames given')
     return judged_track(seen, known, sure)
-
-# %% ../../nbs/sources/05_tracking.ipynb #668874a5
-def number_runs(
-    numbers,  # sorted whole numbers
-)->list:      # [(first, last)]
-    "Runs of consecutive numbers."
-    breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
-    return [(int(run[0]), int(run[-1])) for run in np.split(np.asarray(numbers), breaks) if len(run)]
-
-# %% ../../nbs/sources/05_tracking.ipynb #b1179783
-def spans(
-    numbers,  # sorted whole numbers
-)->str:
-    "Runs of numbers in words: '4 to 9, 12'."
-    return ', '.join(f'{a}' if a == b else f'{a} to {b}' for a, b in number_runs(numbers))
 
 # %% ../../nbs/sources/05_tracking.ipynb #a07f5844
 def help_wanted(

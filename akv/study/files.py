@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['log', 'noticed', 'BOOT', 'PLACE', 'known_gone', 'PACKAGE', 'AkvError', 'ImageError', 'IdError', 'TableError',
-           'SettingsError', 'VideoError', 'notice', 'process_mark', 'is_gone', 'temporary_path', 'sync_folder',
-           'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'write_files', 'plain_json', 'write_json',
-           'read_json', 'read_derived', 'escaped', 'unescaped', 'read_table', 'as_text', 'table_text', 'write_table',
-           'whole_number', 'told_of_stand_ins', 'duplicate', 'content_hash', 'file_hash', 'remembered', 'hub_folder',
-           'offered']
+           'SettingsError', 'VideoError', 'notice', 'number_runs', 'spans', 'process_mark', 'is_gone', 'temporary_path',
+           'sync_folder', 'atomic_path', 'clear_leftovers', 'locked', 'write_text', 'write_files', 'plain_json',
+           'write_json', 'read_json', 'read_derived', 'escaped', 'unescaped', 'read_table', 'as_text', 'table_text',
+           'write_table', 'whole_number', 'told_of_stand_ins', 'duplicate', 'content_hash', 'file_hash', 'remembered',
+           'hub_folder', 'offered']
 
 # %% ../../nbs/study/01_files.ipynb #7c63a78f
 import contextlib, csv, errno, functools, hashlib, importlib, io, json, logging, math, os, platform, re, secrets, shutil, threading, time
@@ -45,6 +45,24 @@ def notice(
     noticed.add(key)
     log.warning(text)
     return True
+
+# %% ../../nbs/study/01_files.ipynb #618f074e
+def number_runs(
+    numbers, # sorted whole numbers
+)->list:     # [(first, last)]
+    "Runs of consecutive numbers."
+    runs = []
+    for n in map(int, numbers):
+        if runs and n - runs[-1][1] <= 1: runs[-1] = runs[-1][0], n
+        else: runs.append((n, n))
+    return runs
+
+# %% ../../nbs/study/01_files.ipynb #8089bc72
+def spans(
+    numbers, # sorted whole numbers
+)->str:
+    "Runs of numbers in words: '4 to 9, 12'."
+    return ', '.join(f'{a}' if a == b else f'{a} to {b}' for a, b in number_runs(numbers))
 
 # %% ../../nbs/study/01_files.ipynb #b9ab446a
 def _content(path)->str: # of a small file of the system; '' where there is none

@@ -12,11 +12,10 @@ import cv2
 import ipywidgets as widgets
 import numpy as np
 from fastcore.basics import patch
-from ..study.files import AkvError, log
+from ..study.files import AkvError, log, number_runs, spans
 from ..study.project import Project
 from ..study.review import rejected_scenes
 from ..sources.boxes import is_click, parse_box, parse_click
-from ..sources.tracking import help_wanted, number_runs, spans
 from ..sources.tracks import load_track
 from ..keywords import follow_scene
 from .canvas import as_jpeg, Canvas, mask_layer, outline_layer, REPEATING, small
@@ -445,6 +444,7 @@ def _progressed(self:MaskEditor, done, to_do): self.progress.max, self.progress.
 @patch
 def _followed(self:MaskEditor, fault, lines):
     for control in (self.progress, self.cancel_button): control.layout.visibility = 'hidden'
+    from akv.sources.tracking import help_wanted
     if isinstance(fault, _Cancelled): return self.say('Cancelled: the track is as it was. What was drawn is saved')
     if fault: raise fault
     self._stale = False

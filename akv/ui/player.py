@@ -18,7 +18,6 @@ from fastcore.basics import patch
 from ..study.files import AkvError, VideoError
 from ..study.project import Project, VARIANTS
 from ..media.decoding import probe
-from ..editing import edits_made
 from ..carry.comparison import small_copy
 from ..temporal import dose_weights
 from .canvas import static_file
@@ -53,6 +52,7 @@ def doses_shown(
     """The log odds of the product's share in every frame, relative to the source.
 
     Raises `AkvError` where an edit has no delivered alpha."""
+    from akv.editing import edits_made
     edits = edits_made(project, video_id)
     if not edits: return {}
     try:
