@@ -25,6 +25,7 @@ from .media.regions import region_box
 from .sources.tracks import doubtful_frames
 from .sources.areas import Areas, follow_areas, note_areas, read_areas, tell_areas
 from .sources.models import load_second_model, predict_attention
+from .sources.moving import predict_both
 from .sources.weights import WITNESSES
 from .sources.calibration import dose_range
 from .sources.witnesses import VERIFIERS
@@ -308,10 +309,13 @@ class _SceneCheck:
         key = tuple((i, content_hash(pictures[i])) for i in indices)
         if key not in self.known:
             frames, self.known[key] = [pictures[i] for i in indices], {area: {} for area in ('', *self.areas)}
-            for name, model in self.together.items():
-                maps = predict_attention(frames, seen_in(model, self.source, indices))
+            told, maps = {name: seen_in(model, self.source, indices) for name, model in self.together.items()}, {}
+            if getattr(told.get('moving'), 'photographs', None) is told['akv']: # they share most of the work
+                maps['akv'], maps['moving'] = predict_both(frames, told['moving'])
+            for name, model in told.items():
+                found = maps[name] if name in maps else predict_attention(frames, model)
                 for area, shares in self.known[key].items():
-                    shares[name] = float(np.mean([attention_proportion(A, self.masks[i][area]) for A, i in zip(maps, indices)]))
+                    shares[name] = float(np.mean([attention_proportion(A, self.masks[i][area]) for A, i in zip(found, indices)]))
         return self.known[key]
 
     def row(self, edit): # {column: value}

@@ -6,7 +6,7 @@
 __all__ = ['persons_in', 'away_from', 'SceneFiles', 'SceneSource']
 
 # %% ../../nbs/editors/01_scene_source.ipynb #9fad465a
-import functools
+import functools, threading
 import cv2
 import numpy as np
 from ..study.files import AkvError, content_hash, file_hash
@@ -22,17 +22,26 @@ _SIDE = 256     # pixels of the longer side
 _HINT, _SURE = .05, .5 # probabilities of a person: a grade keeps away from what is hinted at, where it touches what is sure
 _BETWEEN = 6  # frames between two looks for people
 
-@functools.lru_cache(maxsize=64)   # about seventy kilobytes a look
+_LOOKS = 512  # looks that are remembered, about seventy kilobytes each
+_looked, _lock = {}, threading.Lock() # {(path, content, frame): what was seen there}
+
+def _look(frame): # for people: float16 [h, w], no side longer than 256
+    from akv.sources.outlines import person_map
+    people = person_map(frame)
+    scale = min(1., _SIDE / max(people.shape))
+    size = tuple(max(1, round(scale * side)) for side in people.shape[::-1])
+    return cv2.resize(people, size, interpolation=cv2.INTER_AREA).astype(np.float16)
+
 def _people(path, content, indices): # a video and its frames, or an image without; `content`: the file's hash
     "The probability of a person in each of the frames: float16 [n, h, w], no side longer than 256."
-    from akv.sources.outlines import person_map
-    found = []
-    for frame in read_frames(path, indices).values() if indices else [load_image(path)]:
-        people = person_map(frame)
-        scale = min(1., _SIDE / max(people.shape))
-        size = tuple(max(1, round(scale * side)) for side in people.shape[::-1])
-        found.append(cv2.resize(people, size, interpolation=cv2.INTER_AREA).astype(np.float16))
-    return np.stack(found)
+    with _lock: found = {i: _looked[path, content, i] for i in indices or [None] if (path, content, i) in _looked}
+    new = [i for i in indices or [None] if i not in found]
+    frames = read_frames(path, new) if new and indices else {i: load_image(path) for i in new}
+    found |= {i: _look(frame) for i, frame in frames.items()}
+    with _lock:
+        _looked.update({(path, content, i): found[i] for i in new})
+        for key in list(_looked)[:-_LOOKS]: del _looked[key]           # the oldest
+    return np.stack([found[i] for i in indices or [None]])
 
 def persons_in(
     probability, # [h, w] of a person, 0 to 1

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANNELS', 'looked_back', 'small_frame', 'MotionReader', 'Moments', 'moments_of', 'MovingModel', 'MomentModel',
-           'load_moving_model', 'predict_video_attention']
+           'load_moving_model', 'predict_both', 'predict_video_attention']
 
 # %% ../../nbs/sources/18_moving.ipynb #eb686890
 import functools, itertools, json
@@ -235,6 +235,24 @@ def load_moving_model(
     model = load_attention_model(path or MOVING_WEIGHTS, device)
     if model.kind != MovingModel.kind: raise AkvError(f'{path}: a model for photographs; load it by load_attention_model')
     return model
+
+# %% ../../nbs/sources/18_moving.ipynb #36656b19
+def predict_both(
+    frames:list, # of uint8 [H, W, 3] RGB, all of one size
+    model:MomentModel, # told the moments of these frames
+    batch:int=2, # frames that go through the model together
+)->tuple: # (A [B, H, W] of the frames as photographs, A [B, H, W] at their moments), float32 in [0, 1], peak 1
+    "The heatmaps that the models for photographs and for videos predict. Raises `AkvError` where the moments are of other frames."
+    maps, device = [], next(model.parameters()).device
+    for n in range(0, len(frames), batch):
+        part = model.among(slice(n, n + batch))
+        with torch.inference_mode(), fixed_threads():
+            x = to_tensor(frames[n:n + batch], device)
+            log_p, *others = part.model.verdicts(*part.early(part.resize(x)))
+            both = torch.stack([log_p[:, 0], part.model.weigh(log_p, *others, part.moments)], 1).exp()
+            A = F.interpolate(both, x.shape[-2:], mode='bilinear', align_corners=False)
+            maps.append((A / A.amax((2, 3), keepdim=True)).cpu().numpy())
+    return tuple(np.concatenate(maps).swapaxes(0, 1))
 
 # %% ../../nbs/sources/18_moving.ipynb #646f4373
 def _with_moments(frames, rate, cuts): # yields (frame, channels, seconds since the cut)
