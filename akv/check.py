@@ -96,9 +96,9 @@ def _background_change(
     if not source.shape == edited.shape == (*region.shape, 3):
         raise AkvError(f'sizes differ: source {source.shape}, edit {edited.shape}, region {region.shape}; '
                        'run `akv edit` again')
-    outside = region == 0
-    change = np.abs(edited[outside].astype(int) - source[outside])
-    return int(change.max(initial=0)), float(change.mean()) if change.size else 0.
+    change, outside = cv2.absdiff(source, edited), region == 0
+    change[~outside] = 0
+    return int(change.max(initial=0)), float(change.sum() / max(1, 3 * outside.sum()))
 
 # %% ../nbs/14_check.ipynb #db437f39
 @functools.lru_cache(maxsize=1)
