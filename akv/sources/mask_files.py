@@ -49,28 +49,39 @@ def levels_of(
 # %% ../../nbs/sources/06_mask_files.ipynb #9753cb70
 def _border(picture): return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
 
+_ENOUGH = 1_000_000   # pixels that tell what colours a picture consists of
+
+def _largest(differences): # [...,3] -> [...]; much faster than .max(-1)
+    return np.maximum(np.maximum(differences[..., 0], differences[..., 1]), differences[..., 2])
+
+def _far_from(rgb, colour): # of every pixel: the largest difference of its three values
+    return _largest(np.abs(rgb.astype(np.float32) - np.asarray(colour, np.float32)))
+
 def colours_in(
     rgb,          # uint8 [H,W,3]
     lossy=False,  # JPEG: the colours are blurred
 )->list|None:     # of (3,) colours, the largest area first; None for a photo
     "The colours that a mask consists of."
-    codes = rgb.astype(np.int32) @ (65536, 256, 1)
-    known, counts = np.unique(codes, return_counts=True)
-    if len(known) <= 32 and not lossy:
+    if not lossy:
+        codes = rgb.astype(np.int32) @ (65536, 256, 1)
+        known, counts = np.unique(codes, return_counts=True)
+    if not lossy and len(known) <= 32:
         flat = known if len(known) <= 2 else flat_levels(codes)[0]
         area = dict(zip(known.tolist(), counts.tolist()))
         return [np.array([c >> 16, c >> 8 & 255, c & 255]) for c in sorted(flat.tolist(), key=lambda c: -area[c])]
     wide = rgb.astype(np.int16)
-    step = np.maximum(np.abs(np.diff(wide, axis=0)).max(-1)[:, :-1], np.abs(np.diff(wide, axis=1)).max(-1)[:-1])
-    smooth = rgb[:-1, :-1][step <= 16].astype(int)       # without the outlines, where colours mix
+    step = np.maximum(_largest(np.abs(np.diff(wide, axis=0)))[:, :-1], _largest(np.abs(np.diff(wide, axis=1)))[:-1])
+    smooth = rgb[:-1, :-1][step <= 16]                   # without the outlines, where colours mix
     if len(smooth) < .6*step.size: return None
-    rest, found, spread = smooth, [], 0
+    every = -(-len(smooth)//_ENOUGH)
+    rest, found, spread = smooth[::every].astype(int), [], 0
+    smooth, least = rest, .003*step.size/every
     while len(rest) > .02*len(smooth):
         if len(found) == 12: return None
         bins = rest//16 @ (256, 16, 1)
         colour = np.median(rest[bins == np.bincount(bins).argmax()], axis=0)
         near = np.abs(rest - colour).max(-1) <= 24
-        if near.sum() >= .003*step.size: found.append(colour.astype(int))
+        if near.sum() >= least: found.append(colour.astype(int))
         spread += np.abs(rest[near] - colour).mean(-1).sum()
         rest = rest[~near]
     return found if spread < 3*len(smooth) else None     # levels; within a colour of a photo it is 5 and more
@@ -164,15 +175,14 @@ def _from_colours(path, rgb, label, lossy, seen=None):
     colours = colours_in(rgb, lossy)
     if colours == [] and seen is not None and not label: return seen, 'what is opaque is taken as product'    # too few pixels to tell
     if not colours or (len(colours) < 2 and seen is None):
-        distance = np.abs(rgb.astype(int) - np.median(_border(rgb), axis=0)).max(-1)
+        distance = _far_from(rgb, np.median(_border(rgb), axis=0))
         if (_border(distance) < 12).mean() < .9:
             raise ImageError(f'{path}: a photo, not a mask; paint the product white and all else black, '
                              'or cut it out on transparent ground')
         if label: raise ImageError(f'{path}: a cut-out, which has no labels; leave --mask-label {label} out')
         return without_holes((distance > 24).astype(np.uint8)), 'a cut-out on plain ground; it is taken as product'
     black = [i for i, c in enumerate(colours) if max(c) < 16]
-    distance = np.stack([np.abs(rgb.astype(int) - c).max(-1) for c in colours], -1)
-    nearest = distance.argmin(-1)
+    nearest = np.stack([_far_from(rgb, c) for c in colours]).argmin(0)
     ground = black[0] if black else int(np.bincount(_border(nearest)).argmax())
     order = [ground, *(i for i in range(len(colours)) if i != ground)]
     shares = np.bincount(nearest.ravel(), minlength=len(colours))/nearest.size
@@ -195,7 +205,7 @@ def read_mask(
     if values is not None: mask, kind = _from_levels(path, values, label, lossy, palette)
     else:
         rgb, alpha = rgba[..., :3], rgba[..., 3]
-        tinge = np.ptp(rgb.astype(np.int16), axis=-1)
+        tinge = _largest(rgb) - np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
         few = not lossy and tinge.any() and len(np.unique(rgb.astype(np.int32) @ (65536, 256, 1))) <= 32
         coloured = few or (tinge > 24).mean() > .002
         if alpha.min() < alpha.max():
