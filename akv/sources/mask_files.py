@@ -73,7 +73,7 @@ def colours_in(
     step = np.maximum(_largest(np.abs(np.diff(wide, axis=0)))[:, :-1], _largest(np.abs(np.diff(wide, axis=1)))[:-1])
     smooth = rgb[:-1, :-1][step <= 16]                   # without the outlines, where colours mix
     if len(smooth) < .6*step.size: return None
-    every = -(-len(smooth)//_ENOUGH)
+    every = max(1, -(-len(smooth)//_ENOUGH))
     rest, found, spread = smooth[::every].astype(int), [], 0
     smooth, least = rest, .003*step.size/every
     while len(rest) > .02*len(smooth):
