@@ -100,6 +100,7 @@ def side_by_side_at_a_desk(
     "Do jobs in threads that share a desk. What a job raises is raised here, and no further job is begun."
     threads, waiting = max(1, min(threads or size, len(jobs))), []
     desk, left, lock = Desk(size), len(jobs), threading.Lock()
+    failed, left_out = threading.Event(), object()
     def begin():
         torch.set_num_threads(1)                    # several would get in each other's way, and change the last bits
         _DESK.set(desk)
@@ -109,11 +110,13 @@ def side_by_side_at_a_desk(
             left -= count
             desk.expect(min(threads, left))
     def at_desk(job):
-        try: return work(job)
+        try: return left_out if failed.is_set() else work(job)
+        except BaseException: failed.set(); raise
         finally: ended(1)
     desk.expect(min(threads, left))
     with ThreadPoolExecutor(threads, initializer=begin) as pool:
         try:
             waiting += [pool.submit(at_desk, job) for job in jobs]
-            for done in as_completed(waiting): yield done.result()
+            for done in as_completed(waiting):
+                if (given := done.result()) is not left_out: yield given
         finally: ended(sum(one.cancel() for one in waiting))
