@@ -348,6 +348,23 @@ def _say_made(chain, stage, through, text):
     scenes = f" for {of} scene{'s' if of > 1 else ''}" if of else ''
     print(f"{', '.join(through)}: {text} ({count} {unit}{'s' if count > 1 else ''}{scenes})")
 
+def _records(project): # {record of a stage: when it was written}, of what the manifest of a study lists; {} where there is none yet
+    if not project.study_manifest.is_file(): return {}
+    return {p: p.stat().st_mtime_ns for p in (project.outputs/'.stages').glob('*/*.json') if p.parent.name not in ('patches', 'report', 'run')}
+
+def _tell_news(chain, before): # the records before a stage
+    "Say that the manifest and the report are those of the last run, where a stage has made something else."
+    from akv.study.files import notice
+    from akv.study.manifest import read_manifest
+    project = chain.project
+    written = [p for p, when in _records(project).items() if before.get(p) != when]
+    if not written or (own := read_manifest(project)) is None: return
+    known = own['inputs'] | own['by_hand'] | own['outputs']
+    made = (file for p in written for file in chain.cache.files(p.parent.name, p.stem).items())
+    if any(known.get(project.relative(path)) != content for path, content in made):
+        notice(f"{project.study_manifest} and the report are still those of the last `akv run`, and `akv verify` takes what is new "
+               "for changed; another `akv run` brings them up to date")
+
 def _stage(args, stage, known, done, **options):
     "Take the videos asked for, else all that are known, through a stage of the chain."
     chain = _chain(args, keep=False)    # settings with which nothing could be done are not kept
@@ -357,9 +374,11 @@ def _stage(args, stage, known, done, **options):
     if not ids:
         raise AkvError(project.misplaced() or f"{project.root}: no videos for this stage yet; run the stage before it first "
                        "(`akv --help` has them in order)")
+    before = _records(project)
     through = chain.each(ids, getattr(chain, stage), **options)
     if through and chain.asked: keep_settings(project, chain.settings)
     _say_made(chain, stage, through, done(project))
+    _tell_news(chain, before)
     return _tell_faults(chain.faults)
 
 def _with_variants(project): return list(videos_with_variants(project))
