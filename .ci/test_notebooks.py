@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from execnb.shell import CaptureShell
@@ -55,6 +56,7 @@ def run_examples(path):
                 error = shell.run_cell(cell.source).exception
                 if error is not None: return message(path, index, cell, module_name, error)
     finally:        # a shell keeps what its cells made until the process ends, and takes a second for each to let go of it
+        mock.patch.stopall()
         atexit.unregister(shell.atexit_operations)
         shell.history_manager.close()
         shell.user_ns.clear()
