@@ -23,7 +23,6 @@ from akv.study.images import save_heatmap, save_image, save_mask    # noqa: E402
 from akv.study.project import Project, VALID_SCENES_COLUMNS           # noqa: E402
 from akv.study.files import read_json, write_table                    # noqa: E402
 
-pytestmark = pytest.mark.xdist_group('accelerate')    # one worker trains, once
 SCRIPT = '''
 import os, sys
 from pathlib import Path

@@ -12,8 +12,7 @@ import pytest
 
 import browser
 
-pytestmark = [pytest.mark.skipif(bool(browser.missing()), reason=f'not installed: {browser.missing()}'),
-              pytest.mark.xdist_group('browser')]      # one worker makes the study, once
+pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=f'not installed: {browser.missing()}')
 SCENES, FRAMES, SIZE = (1, 2, 3), 12, (180, 320)
 
 

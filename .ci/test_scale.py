@@ -28,7 +28,6 @@ from akv.study.settings import Settings, save_settings
 ROOT = Path(__file__).resolve().parents[1]
 AKV = [sys.executable, '-c', 'import sys; from akv.cli import main; sys.exit(main())', 'run']
 IDS = 'one', 'two'
-pytestmark = pytest.mark.xdist_group('scale')    # one worker makes the ads and the plain run, once
 
 
 def tree(folder):
