@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'akv'
 WORKSHOPS = 'study media sources diffusion editors carry evidence ui'.split()   # in the order in which they may use each other
 LIGHT = ('study media.motion media.regions sources.boxes sources.gaze sources.fixations sources.patches sources.ratings '
-         'sources.tracks sources.outlines scenes keywords alignment metrics validation variants plots ui widgets').split()                # modules, or folders of modules
+         'sources.tracks sources.outlines scenes keywords alignment metrics validation variants plots ui '
+         'widgets').split()                                                                # modules, or folders of modules
 HEAVY = {'torch', 'torchvision', 'diffusers', 'transformers', 'lpips', 'timm', 'cv2', 'av', 'scenedetect', 'pandas',
          'scipy', 'matplotlib', 'IPython', 'ipywidgets'}
 NOTEBOOKS = sorted(path for path in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts)
