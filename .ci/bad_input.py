@@ -409,7 +409,7 @@ def cases_of(name, quick=False, images=None, seconds=SECONDS):
             while True:
                 # what comes before the first case, importing and making files, may take longer
                 ready, _, _ = select.select([process.stdout], [], [],
-                    240 if running is None else 6*seconds)    # of a machine that has other things to do
+                    600 if running is None else 20*seconds)    # of a machine that has other things to do
                 chunk = os.read(process.stdout.fileno(), 2**16) if ready else b''
                 *lines, rest = (rest + chunk).split(b'\n')
                 for line in map(json.loads, lines):
@@ -426,7 +426,7 @@ def cases_of(name, quick=False, images=None, seconds=SECONDS):
                 process.wait()
                 if running:
                     results.append(dict(name=running['name'], how='crash' if ready else 'hang', why=f'exit status {process.returncode}',
-                        seconds=6.*seconds, cpu=6.*seconds if not ready else 0., peak=0))
+                        seconds=20.*seconds, cpu=20.*seconds if not ready else 0., peak=0))
                     start = running['begins'] + 1
                 elif process.returncode: results.append(dict(name='before the first case', how='crash',
                     why=f'exit status {process.returncode}', seconds=0., cpu=0., peak=0))

@@ -57,7 +57,7 @@ def _settings(folder, theme):
 
 def _address(runtime, server, log):
     "Wait until the server has written where it listens."
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until and server.poll() is None:
         for path in runtime.glob('jpserver-*.json'):
             with contextlib.suppress(ValueError, KeyError): return json.loads(path.read_text())['url']
@@ -104,11 +104,11 @@ def browser():
 def open_notebook(page, address, token, name, run=True):
     "Open the notebook `name` of the server's folder in `page`, without side bars, and run its cells."
     page.goto(f'{address}doc/tree/{name}?token={token}')
-    page.wait_for_function('window.jupyterapp && window.jupyterapp.started', timeout=60_000)
+    page.wait_for_function('window.jupyterapp && window.jupyterapp.started', timeout=180_000)
     page.evaluate('window.jupyterapp.started')
     idle = '''() => { const shell = window.jupyterapp.shell.currentWidget;
         return shell?.sessionContext?.session?.kernel?.status === "idle" }'''
-    page.wait_for_function(idle, timeout=60_000)
+    page.wait_for_function(idle, timeout=180_000)
     if run: page.evaluate('() => { window.jupyterapp.commands.execute("notebook:run-all-cells") }')
     return page
 
@@ -127,7 +127,7 @@ def lab_page(
     (folder/'browser.ipynb').write_text(json.dumps(notebook(cells)))
     with lab(folder, theme) as (address, token), browser() as program:
         page = program.new_page(viewport=dict(width=width, height=height))
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.errors = []
         page.on('pageerror', lambda error: page.errors.append(str(error)))
         page.on('console', lambda line: line.type == 'error' and page.errors.append(line.text))

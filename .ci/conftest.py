@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-TOGETHER = 'test_accelerate.py', 'test_browser.py', 'test_scale.py'    # their tests share what takes long to make: one worker makes it, once
+TOGETHER = 'test_accelerate.py', 'test_browser.py', 'test_scale.py'    # each starts processes of its own, and its tests share what takes long to make
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -11,9 +11,7 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Sharing(LoadScopeScheduling):
-        "Test by test, but for files whose tests stay together; these come first."
-        def _split_scope(self, nodeid):
-            file = nodeid.partition('::')[0]
-            return file if Path(file).name in TOGETHER else nodeid
+        "Test by test, but for files of many processes: one worker does them all, one after the other, and begins at once."
+        def _split_scope(self, nodeid): return 'together' if Path(nodeid.partition('::')[0]).name in TOGETHER else nodeid
 
     return Sharing(config, log)

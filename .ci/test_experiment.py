@@ -101,7 +101,7 @@ def test_jspsych_from_start_to_data(study, jspsych):
         tab.locator('body[data-akv=sent]').wait_for()
         picture(tab, 'experiment_end')
 
-    with Served(page, sessions) as served: in_browser(session, timeout_s=15)
+    with Served(page, sessions) as served: in_browser(session, timeout_s=120)
     back = read_sessions(study)
     assert back.views[['position', 'video_id', 'variant', 'liking', 'known', 'clicked']].values.tolist() == [
         [1, 'mug', 'full_boost', '6', 'no', 1], [3, 'hat', 'full_boost', '2', 'no', 0]]
@@ -161,6 +161,6 @@ def test_data_are_a_download_where_nobody_takes_them(tmp_path, jspsych, study):
         tab.get_by_text('saved as a file').wait_for()
         picture(tab, 'experiment_saved')
 
-    with Served(page) as served: in_browser(session, timeout_s=20)
+    with Served(page) as served: in_browser(session, timeout_s=120)
     back = read_sessions(study)
     assert back.views.position.tolist() == [1, 3] and any('No viewer left a clip early' in note for note in back.notes)

@@ -97,7 +97,7 @@ def test_a_signal_ends_the_work_tidily(tmp_path, number, code):
     assert one.stdout.readline() == 'at work\n', one.communicate()
     assert {path.name.partition('-')[0] for path in project.iterdir()} == {'.lock', '.part'}
     one.send_signal(number)
-    _, said = one.communicate(timeout=60)
+    _, said = one.communicate(timeout=300)
     assert one.returncode == code and 'stopped; the same command goes on from here' in said, said
     assert not project.exists()         # nothing had been finished
 

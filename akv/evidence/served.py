@@ -231,7 +231,7 @@ def browser_missing(
 def in_browser(
     work,              # a function of a playwright page; it runs in a thread of its own
     size=(1280, 800),  # of the window, pixels
-    timeout_s=30,      # for each step of `work`, seconds
+    timeout_s=60,      # for each step of `work`, seconds
 ):                     # what `work` gives
     "Do something on a page of a browser without a window. Raises `PageError` where there is none, or a script stops."
     if browser_missing(): raise PageError(f'not tried in a browser, as this machine lacks {browser_missing()}')

@@ -6,7 +6,7 @@
 __all__ = ['MaskEditor']
 
 # %% ../../nbs/ui/05_mask_editor.ipynb #fb68fc9c
-import functools, html, logging, threading, time
+import functools, html, importlib, logging, threading, time
 from pathlib import Path
 import cv2
 import ipywidgets as widgets
@@ -55,6 +55,15 @@ def _frame_strip(frames, frame, flagged=(), known=()):
     return (f'<svg class="akv-frame-strip" role="img" aria-label="{text}" width="100%" height="20">'
             f'<title>{text}</title>{ground}{"".join(marks)}</svg>')
 
+# %% ../../nbs/ui/05_mask_editor.ipynb #6232dd6e
+def _get_ready():
+    "Import what outlines need, in the background; the thread that does."
+    def load():
+        for name in ('timm', 'akv.sources.outline_model'): importlib.import_module(name)
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread
+
 # %% ../../nbs/ui/05_mask_editor.ipynb #5741eefe
 _TOOLS = dict(   # tool of the canvas: words, key, icon, tooltip
     box=('Box', 'b', 'square-o', 'Draw a box tightly around the product, or around a part of it'),
@@ -95,6 +104,7 @@ class MaskEditor(Shown):
         self.say('\n'.join(heard.lines), 'warning')
         self._connect()
         self.frame = self._frame
+        _get_ready()
 
     @property
     def frame(self)->int:
