@@ -183,13 +183,14 @@ def test_mask_editor(opened, study):
     drawing = page.locator('.akv-editor .akv-canvas-drawing')
     painted(page, '.akv-editor .akv-canvas')
     button = lambda text: page.locator('.akv-editor button', has_text=text)
+    browser.run_python(page, 'pass')
     button('Clear').click()
-    drag(page, drawing, (.15, 0), (.95, .35))
-    page.wait_for_function("document.querySelector('.akv-editor .akv-facts').innerText.includes('%')")
+    page.wait_for_function("document.querySelector('.akv-editor .akv-facts').innerText.includes('0 boxes, 0 clicks, 0 strokes')")
+    drag(page, drawing, (.15, 0), (.95, .35))               # and on at once: the kernel is still importing what outlines need
     button('Brush').click()
     drag(page, drawing, (.3, .8), (.6, .85))
+    page.wait_for_function("document.querySelector('.akv-editor .akv-facts').innerText.includes('1 box, 0 clicks, 1 stroke')")
     state = lambda: json.loads(browser.run_python(page, 'import json; print(json.dumps([[s["kind"] for s in editor.shapes], editor.saved, float(editor.mask.sum())]))'))
-    page.wait_for_timeout(300)
     kinds, saved, area = state()
     assert kinds == ['product', 'brush'] and not saved and area > 0
     (box,) = json.loads(browser.run_python(page, 'import json; print(json.dumps(editor.boxes))'))
@@ -202,6 +203,9 @@ def test_mask_editor(opened, study):
     kept = read_table(study.boxes_csv)
     kept = kept[(kept.video_id == 'ad') & (kept.scene_number == '1')]
     assert len(kept) == 1 and abs(float(kept.width.iloc[0]) - .8*SIZE[0]) < 1.5
+    button('Clear').click()
+    drag(page, drawing, (.2, .1), (.8, .3))                 # the browser may not have heard yet that all is gone
+    page.wait_for_function("document.querySelector('.akv-editor .akv-facts').innerText.includes('1 box, 0 clicks, 0 strokes')")
 
 
 def test_mask_editor_clicks(opened, study):

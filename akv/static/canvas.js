@@ -26,6 +26,8 @@ const typing = element => element.isContentEditable
 const sliding = (element, key) => element.matches?.('[role=slider]') && /^(Arrow|Page|Home|End)/.test(key);
 const pressable = element => element.closest?.('button, a, summary, input[type=checkbox], [role=button]');
 
+let adding = false;                         // a shape, in one of the places where the widget is shown
+
 function render({ model, el }) {
   const host = part('akv-canvas', 'div', el);
   host.tabIndex = 0;
@@ -193,9 +195,15 @@ function render({ model, el }) {
     Object.assign(stroke, { x: Math.min(x, start[0]), y: Math.min(y, start[1]),
                             width: round(Math.abs(x - start[0])), height: round(Math.abs(y - start[1])) });
   };
+  // Which list of Python's a shape was added to: what Python sends while a message of ours is under way, ipywidgets
+  // drops, so `drawn` may have gone on where `shapes` has not.
+  let from = model.get('drawn');
   const add = shape => {
+    adding = true;
     model.set('shapes', [...model.get('shapes'), shape]);
+    adding = false;
     model.set('drawn_on', shown);           // Python may have gone on to another picture meanwhile
+    model.set('drawn_from', from);          // or may have taken something back
     model.save_changes();
   };
   let finger = null;                        // whose stroke it is: a second finger, or a palm, counts for nothing
@@ -302,7 +310,7 @@ function render({ model, el }) {
   const ends = [
     watch([...LAYERS, 'caption', 'picture', 'drawn'], load),
     watch(['size', 'width', 'heat_opacity', 'mask_opacity', 'outline_opacity'], paint),
-    watch(['shapes'], () => { fresh = fresh.filter(shape => model.get('shapes').includes(shape)); draw(); }),
+    watch(['shapes'], () => { if (!adding) from = model.get('drawn'); fresh = fresh.filter(shape => model.get('shapes').includes(shape)); draw(); }),
     watch(['brush'], draw),
     watch(['label', 'shortcuts'], describe),
     watch(['tool'], () => { chosen = null; describe(); draw(); }),

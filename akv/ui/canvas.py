@@ -167,6 +167,8 @@ class Canvas(anywidget.AnyWidget):
     picture = traitlets.Unicode('', help="a name of your own for what is shown, such as 'ad 2'").tag(sync=True)
     seen = traitlets.Unicode('', help='`picture` of what the browser has painted').tag(sync=True)
     drawn_on = traitlets.Unicode('', help='`picture` of what the last shape was drawn on').tag(sync=True)
+    drawn_from = traitlets.Int(-1, help='`drawn` of the list that the browser has added to; -1: it did not say').tag(
+        sync=True)
     drawn = traitlets.Int(0, help='raise it when a drawing was answered: strokes are in the mask, or dropped').tag(
         sync=True)
     label = traitlets.Unicode('Scene', help='what a screen reader says').tag(sync=True)

@@ -232,7 +232,7 @@ def _show_mask(self:MaskEditor, **traits): # what was drawn on the frame, and ot
             self.mask = np.zeros(self.drawing.picture(self._frame).shape[:2], np.float32)
     if lines := [line for line in (*heard.lines, self.drawing.trouble) if line]: self.say('\n'.join(lines), 'warning')
     self._showing, shapes = True, self.shapes
-    self._had = [*self._had[-8:], (self._frame, shapes)]
+    self._had = [*self._had[-8:], (self._frame, self.canvas.drawn + 1, shapes)]
     try: self.canvas.show(mask=mask_layer(self.mask, width=2*self.shown), shapes=shapes, **traits,
                           outline=outline_layer(self.mask, width=self.canvas.width), drawn=self.canvas.drawn + 1)
     finally: self._showing = False
@@ -324,9 +324,11 @@ def _drew(self:MaskEditor, shapes): # in the browser
         self.say(f'What was drawn on {self.canvas.drawn_on} is dropped: another frame is shown now', 'warning')
         return self._show_mask()
     self.say('')
-    lists = [had for frame, had in self._had if frame == self._frame and shapes[:len(had)] == had]
+    known = self.canvas.drawn_from
+    lists = [had for frame, drawn, had in self._had
+             if frame == self._frame and known in (-1, drawn) and shapes[:len(had)] == had]
     before, new = (self.shapes, shapes[len(lists[-1]):]) if lists else ([], shapes)
-    self._had.append((self._frame, shapes))
+    self._had.append((self._frame, known, shapes))
     for i in range(1, len(new)): self.drawing.draw(self._frame, before + new[:i])
     self.draw(before + new)
 

@@ -195,7 +195,7 @@ class TrainingMonitor(Shown):
     ):
         self.place, self.refresh, self.total = output_dir, refresh, total
         self._seen, self._known, self._paths, self._drawn, self._told, self._state = {}, {}, {}, None, '', ''
-        self._lock, self._ended, self._thread = threading.RLock(), threading.Event(), None
+        self._ended, self._thread = threading.Event(), None
         self.bar = widgets.IntProgress(0, 0, 1, layout=dict(width='260px'), tooltip='Steps done')
         self.again = button('Look now', 'Read the files of the run now', 'refresh')
         self.again.on_click(self.guarded(lambda _: (self.update(force=True), self._start())))
@@ -230,7 +230,7 @@ class TrainingMonitor(Shown):
         `total` and `best` (the best model's) are steps, `left` and `age` (of the newest row) seconds, `speed` steps a
         second. `log` and `held_out` are DataFrames, `pictures` is {step: path}; `steering` is a DataFrame of the
         control-use test once there is one, else None."""
-        with self._lock:
+        with self.turn:
             run = _read_run(self.folder, self.total, known=self._known)
             if max(self._seen, default=0) > run['step']: self._seen = {}        # started anew, or from a checkpoint
             self._seen |= dict(run['points'])
@@ -240,13 +240,13 @@ class TrainingMonitor(Shown):
         "Stop looking, and remove it from the page."
         self._ended.set()
         if (thread := self._thread) and thread is not threading.current_thread(): thread.join(10)
-        with self._lock: super().close()
+        with self.turn: super().close()
 
 # %% ../../nbs/ui/12_monitoring.ipynb #7f66837b
 @patch
 def _start(self:TrainingMonitor):
     "Look every few seconds, until the run has finished."
-    with self._lock:
+    with self.turn:
         if not self.refresh or self._thread or self._ended.is_set() or self._state == 'finished': return
         self._thread = threading.Thread(target=self._watch, name='akv-training-monitor', daemon=True)
         self._thread.start()
@@ -255,7 +255,7 @@ def _start(self:TrainingMonitor):
 def _watch(self:TrainingMonitor): # in a thread
     while not self._ended.wait(self.refresh):
         self.update()
-        with self._lock:
+        with self.turn:
             if self._state != 'finished': continue
             self._thread = None
             return
@@ -266,7 +266,7 @@ def update(self:TrainingMonitor,
     force=False,  # draw even where no file has changed
 )->None:
     "Look at the files and draw what is new."
-    with self._lock:
+    with self.turn:
         if not self._ended.is_set(): self.guarded(self._update)(force)
 
 @patch

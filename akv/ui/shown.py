@@ -6,7 +6,7 @@
 __all__ = ['button', 'message_line', 'Shown', 'KernelCalls', 'file_stamp']
 
 # %% ../../nbs/ui/02_shown.ipynb #18b48c4f
-import asyncio, collections, contextlib, functools, html, sys
+import asyncio, collections, contextlib, functools, html, sys, threading
 import ipywidgets as widgets
 from ..study.files import AkvError
 
@@ -54,15 +54,21 @@ class Shown:
         "Show a line of text in the widget."
         self.message.value = message_line(text, kind) if text else ''
 
+    @property
+    def turn(self):
+        "A lock, for use with `with`: who has it may change the widget; a thread that has it may take it again."
+        return self.__dict__.setdefault('_turn', threading.RLock())
+
     def guarded(self,
         handler,  # a function of any arguments
     ):            # the same, but what goes wrong in it is said in the widget; it returns None then
-        "Wrap a handler, so that its exceptions become a message in the widget."
+        "Wrap a handler, so that its exceptions become a message in the widget, and no other handler runs meanwhile."
         @functools.wraps(handler)
         def wrapped(*args, **kwargs):
-            try: return handler(*args, **kwargs)
-            except AkvError as error: self.say(str(error), 'error')
-            except Exception as error: self.say(f'{type(error).__name__}: {error}', 'error')
+            with self.turn:
+                try: return handler(*args, **kwargs)
+                except AkvError as error: self.say(str(error), 'error')
+                except Exception as error: self.say(f'{type(error).__name__}: {error}', 'error')
         return wrapped
 
     def _repr_mimebundle_(self, **kwargs):
