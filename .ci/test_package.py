@@ -48,9 +48,13 @@ def loaded_by(code):
     return set(done.stdout.splitlines()[-1].split())
 
 
+@functools.cache
+def tree_of(name): return ast.parse(MODULES[name].read_text(encoding='utf-8'))
+
+
 def imports_of(name):
     "(module, names) of every import in a module of akv, wherever it stands; those of optional packages in a `try` are left out."
-    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
+    tree = tree_of(name)
     tried = {id(node) for block in ast.walk(tree) if isinstance(block, ast.Try) for part in block.body
              for node in ast.walk(part)}
     for node in ast.walk(tree):
@@ -134,7 +138,7 @@ OF_LIBRARIES = {'_replace', '_asdict', '_fields', '_make',   # public in spite o
 def test_no_module_uses_a_private_name_of_another(name):
     imported = {one for module, names in imports_of(name) if module.partition('.')[0] == 'akv' for one in names if private(one)}
     assert not imported, f'akv.{name} imports {sorted(imported)}: make public, in one place, what two modules need'
-    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
+    tree = tree_of(name)
     own = set(defined_in(tree)) | OF_LIBRARIES
     libraries = {(alias.asname or alias.name).partition('.')[0] for node in ast.walk(tree)
                  if isinstance(node, ast.Import) or isinstance(node, ast.ImportFrom) and not node.level
@@ -176,7 +180,7 @@ def test_what_modules_import_is_required(name):
     def missing(modules, enough):
         outside = {module.partition('.')[0] for module in modules} - sys.stdlib_module_names - {'akv'}
         return {one for one in outside if not {normal(found) for found in distributions.get(one, [])} & enough}
-    tree = ast.parse(MODULES[name].read_text(encoding='utf-8'))
+    tree = tree_of(name)
     at_once = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     at_once += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level]
     lost = missing([module for module, _ in imports_of(name)], required | extras) | missing(at_once, required)
@@ -207,8 +211,9 @@ def test_constraints_have_what_is_required():
 @each_module
 def test_models_bring_no_code(name):
     "What is read from a folder or a file of weights runs nothing that lies there, and asks nobody."
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding='utf-8'))):
+    for node in ast.walk(tree_of(name)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute): continue
+        if node.func.attr not in ('load', 'from_pretrained'): continue
         said = ast.unparse(node)
         given = {one.arg: ast.unparse(one.value) for one in node.keywords}
         if said.startswith('torch.load('): assert given.get('weights_only') == 'True', said

@@ -310,7 +310,11 @@ function render({ model, el }) {
   const ends = [
     watch([...LAYERS, 'caption', 'picture', 'drawn'], load),
     watch(['size', 'width', 'heat_opacity', 'mask_opacity', 'outline_opacity'], paint),
-    watch(['shapes'], () => { if (!adding) from = model.get('drawn'); fresh = fresh.filter(shape => model.get('shapes').includes(shape)); draw(); }),
+    watch(['shapes'], () => {
+      if (!adding) from = model.get('drawn');
+      fresh = fresh.filter(shape => model.get('shapes').includes(shape));
+      draw();
+    }),
     watch(['brush'], draw),
     watch(['label', 'shortcuts'], describe),
     watch(['tool'], () => { chosen = null; describe(); draw(); }),
