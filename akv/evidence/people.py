@@ -12,7 +12,6 @@ __all__ = ['PLAIN', 'SHARES', 'FEW_ADS', 'DOSE_COLUMNS', 'variant_of', 'Looks', 
 import json, math, re
 from dataclasses import dataclass, field
 import numpy as np
-from scipy.special import expit
 from ..study.files import AkvError, notice, read_json, read_table, TableError, write_json, write_table
 from ..study.images import load_image
 from ..study.project import id_key, IdError, parse_scene_name, read_scenes, same_id, stray_rows, VARIANTS
@@ -248,6 +247,7 @@ def log_odds_slope(
     x,  # [S, V] what the log odds go with: 1 in the variant and 0 in the baseline, or the log alpha of a model
 )->np.ndarray: # slope [...]; nan where it is not defined
     "The slope of log odds in x with a level for each scene, by quasi-likelihood (Newton's method)."
+    from scipy.special import expit
     on, of = np.asarray(on, float), np.asarray(of, float)
     shown = of > 0
     top = np.where(shown, x, -np.inf).max(-1)
@@ -521,6 +521,7 @@ def simulated_looks(
 )->object:             # DataFrame, a table of looks as `read_looks` takes it, with a column `simulated`
     "Looks of viewers who do not exist, with a known alpha."
     import pandas as pd
+    from scipy.special import expit
     rng, treated, ids, rows = np.random.default_rng(seed), treated_scenes(project), project.video_ids(), []
     leaning, names = rng.normal(size=viewers), [f'simulated {i + 1:03d}' for i in range(viewers)]
     for j, video_id in enumerate(ids):

@@ -10,8 +10,6 @@ __all__ = ['CENTRE_CORRELATION', 'CALIBRATIONS', 'fit_calibration', 'Calibration
 import math
 from dataclasses import dataclass
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 # %% ../../nbs/sources/21_calibration.ipynb #39a349e6
 _Z = np.linspace(-4.5, 4.5, 61)                    # standard deviations; the scatter is summed over these
@@ -24,6 +22,8 @@ def fit_calibration(
     *given, # [n] each: what else is to be held equal (another model's log odds, 0 and 1 for a class)
 )->tuple: # (slope, intercept, scatter): people's log odds per model's; where the model's are 0; a standard deviation
     "The line from a model's log odds to people's, without the noise of few fixations. Raises `ValueError` where a log odds is infinite."
+    from scipy.optimize import minimize
+    from scipy.special import expit
     k, n = (np.asarray(a, float) for a in (fixations, of))
     X = np.column_stack([log_odds, *given, np.ones(len(k))]).astype(float)
     if not np.isfinite(X).all(): raise ValueError('log odds must be finite: leave out regions with a share of 0 or 1')
