@@ -121,6 +121,7 @@ def test_checker(opened, study):
     page.keyboard.type('a <turned> box')
     page.keyboard.press('Enter')
     page.wait_for_timeout(400)
+    browser.run_python(page, 'pass')      # a field may be answered in another thread than the picture
     page.keyboard.press('r')
     page.locator('.akv-decision', has_text='rejected').wait_for()
     browser.run_python(page, 'pass')      # what was asked of the kernel before this is done
@@ -203,9 +204,6 @@ def test_mask_editor(opened, study):
     kept = read_table(study.boxes_csv)
     kept = kept[(kept.video_id == 'ad') & (kept.scene_number == '1')]
     assert len(kept) == 1 and abs(float(kept.width.iloc[0]) - .8*SIZE[0]) < 1.5
-    button('Clear').click()
-    drag(page, drawing, (.2, .1), (.8, .3))                 # the browser may not have heard yet that all is gone
-    page.wait_for_function("document.querySelector('.akv-editor .akv-facts').innerText.includes('1 box, 0 clicks, 0 strokes')")
 
 
 def test_mask_editor_clicks(opened, study):
