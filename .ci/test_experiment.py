@@ -53,7 +53,7 @@ def study(tmp_path):
     for ad in ADS:
         for variant in ('baseline', 'full_boost'):
             code = f'{ad[:2]}{"xr" if variant == "baseline" else "hd"}'
-            make_video(moving, experiment/f'stimuli/{code}.mp4', rate=6)
+            make_video(moving, experiment/f'stimuli/{code}.mp4', rate=3)      # long enough to click in
             key.append((code, ad, variant, '', ''))
     for who, order in (('P001', ('mug', 'shoe', 'hat')), ('P002', ('hat', 'mug', 'shoe'))):
         rows += [(who, i, ad, f'{ad[:2]}{"hd" if (i + (who > "P001")) % 2 else "xr"}') for i, ad in enumerate(order, 1)]

@@ -6,7 +6,7 @@
 __all__ = ['MaskEditor']
 
 # %% ../../nbs/ui/05_mask_editor.ipynb #fb68fc9c
-import functools, html, importlib, logging, threading, time
+import contextlib, functools, html, importlib, logging, threading, time
 from pathlib import Path
 import cv2
 import ipywidgets as widgets
@@ -59,7 +59,8 @@ def _frame_strip(frames, frame, flagged=(), known=()):
 def _get_ready():
     "Import what outlines need, in the background; the thread that does."
     def load():
-        for name in ('timm', 'akv.sources.outline_model'): importlib.import_module(name)
+        with contextlib.suppress(Exception):     # what fails here fails again at the first box, and is said there
+            for name in ('timm', 'akv.sources.outline_model'): importlib.import_module(name)
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
     return thread
