@@ -326,8 +326,8 @@ def _drew(self:MaskEditor, shapes): # in the browser
         return self._show_mask()
     self.say('')
     known = self.canvas.drawn_from
-    lists = [had for frame, drawn, had in self._had
-             if frame == self._frame and known in (-1, drawn) and shapes[:len(had)] == had]
+    lists = [(drawn, had) for frame, drawn, had in self._had if frame == self._frame and shapes[:len(had)] == had]
+    lists = [had for drawn, had in lists if known in (-1, drawn)] or [had for _, had in lists]
     before, new = (self.shapes, shapes[len(lists[-1]):]) if lists else ([], shapes)
     self._had.append((self._frame, known, shapes))
     for i in range(1, len(new)): self.drawing.draw(self._frame, before + new[:i])
